@@ -30,6 +30,7 @@ LEFT_OUT: Final = "left-out"
 """The browser adds to this list what training is to leave out (`handsim pretrain --exclude-list`)."""
 
 _FORMAT: Final = 1
+_NONE: Final = "null"
 _NAME: Final = re.compile(r"\w[\w.-]{0,59}")
 """Letters of any script: at most 240 bytes, so that a file's name has room for an ending."""
 
@@ -122,10 +123,10 @@ class HandLists:
 
     def _file(self, name: str) -> Path:
         name = unicodedata.normalize("NFC", name)
-        if not _NAME.fullmatch(name):
+        if not _NAME.fullmatch(name) or name.lower() == _NONE:
             raise HandsimError(
-                f"a list cannot be named {name!r}: a name has at most 60 letters, digits and ._-, "
-                "and begins with a letter or a digit"
+                f"a list cannot be named {name!r}: a name has at most 60 letters, digits and ._-, begins with "
+                f"a letter or a digit, and is not {_NONE}, which is no list in a recipe"
             )
         return self.folder / f"{name}.json"
 

@@ -88,9 +88,15 @@ class BrowserSettings:
 
 
 def build_streamlit_command(
-    settings: BrowserSettings, host: str, port: int, *, names: Sequence[str] = (), window: bool = True
+    settings: BrowserSettings,
+    host: str,
+    port: int,
+    *,
+    names: Sequence[str] = (),
+    base_path: str = "",
+    window: bool = True,
 ) -> list[str]:
-    """The command line that serves the browser at ``host``:``port``.
+    """The command line that serves the browser at ``host``:``port``, below ``base_path`` (as ``/hands``).
 
     On a loopback address, the server answers only requests for this computer's names and for ``names``. This
     stops DNS rebinding, where a foreign page lets its own name point to this computer.
@@ -99,6 +105,7 @@ def build_streamlit_command(
         "server.address": host,
         "server.port": str(port),
         "server.headless": "false" if window and "DISPLAY" in os.environ else "true",
+        "server.baseUrlPath": base_path,
         "server.maxUploadSize": str(_UPLOAD_MB),
         "server.fileWatcherType": "none",
         "browser.gatherUsageStats": "false",
@@ -127,20 +134,26 @@ class RunningServer:
 
 
 @contextmanager
-def run_server(home: Path, *options: str, port: int | None = None) -> Iterator[RunningServer]:
+def run_server(
+    home: Path, *options: str, port: int | None = None, base_path: str = ""
+) -> Iterator[RunningServer]:
     """Run ``handsim browse`` on a home until the block ends, at a port of this computer (None: a free one).
 
     ``options`` are added to its command line. Raises HandsimError if it does not start.
     """
     port = find_free_port() if port is None else port
     command = module_command("apps.cli", "browse", "--home", str(home), "--port", str(port))
+    url = f"http://127.0.0.1:{port}{base_path}"
     with TemporaryFile("w+") as output:  # not a pipe: nobody reads it, and a full pipe blocks the server
         server = subprocess.Popen(
-            [*command, "--no-window", *options], stdout=output, stderr=subprocess.STDOUT, text=True
+            [*command, "--no-window", f"--base-path={base_path}", *options],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
         try:
-            _await_health(server, port, output)
-            yield RunningServer(f"http://127.0.0.1:{port}", server.pid)
+            _await_health(server, url, output)
+            yield RunningServer(url, server.pid)
         finally:
             server.send_signal(signal.SIGINT)
             try:
@@ -158,13 +171,13 @@ def find_free_port() -> int:
         return port
 
 
-def _await_health(server: subprocess.Popen[str], port: int, output: IO[str]) -> None:
+def _await_health(server: subprocess.Popen[str], url: str, output: IO[str]) -> None:
     deadline = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < deadline:
         if server.poll() is not None:
             output.seek(0)
             raise HandsimError(f"the browser ended at once: {output.read()}")
-        with suppress(OSError), urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=1):
+        with suppress(OSError), urlopen(f"{url}/_stcore/health", timeout=1):
             return
         time.sleep(0.1)
     raise HandsimError(

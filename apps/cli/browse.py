@@ -3,6 +3,7 @@
 import argparse
 import errno
 import os
+import re
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=_parse_port, default=port, help="the port (%(default)s)")
     line = "a name under which a proxy on this computer offers the page; repeatable"
     parser.add_argument("--allowed-host", action="append", default=[], metavar="NAME", help=line)
+    line = "the path below which a proxy offers the page, such as /hands/ (default: /)"
+    parser.add_argument("--base-path", type=_parse_base_path, default="", metavar="PATH", help=line)
     parser.add_argument("--model", type=Path, metavar="FILE", help="the model that finds hands in images")
     actions = parser.add_mutually_exclusive_group()
     actions.add_argument(
@@ -49,6 +52,16 @@ def _parse_port(text: str) -> int:
     return int(text)
 
 
+def _parse_base_path(text: str) -> str:
+    """The path without its last slash: empty, or such as ``/hands``."""
+    path = text.strip("/")
+    if path and not re.fullmatch(r"(?!\.)[\w.~-]+(/(?!\.)[\w.~-]+)*", path, re.ASCII):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no path of letters, digits and -._~ between slashes; give one such as /hands/"
+        )
+    return f"/{path}" if path else ""
+
+
 def _run(options: argparse.Namespace) -> NoReturn:
     home = find_home(options)
     if not home.path.is_dir():
@@ -57,7 +70,14 @@ def _run(options: argparse.Namespace) -> NoReturn:
         )
     actions = not options.read_only and (options.allow_actions or is_loopback(options.host))
     settings = BrowserSettings(home.path.resolve(), options.index, options.model, actions)
-    browse(settings, options.host, options.port, names=options.allowed_host, window=not options.no_window)
+    browse(
+        settings,
+        options.host,
+        options.port,
+        names=options.allowed_host,
+        base_path=options.base_path,
+        window=not options.no_window,
+    )
 
 
 def check_port(host: str, port: int) -> None:
@@ -84,11 +104,17 @@ def check_port(host: str, port: int) -> None:
 
 
 def browse(
-    settings: BrowserSettings, host: str, port: int, *, names: Sequence[str] = (), window: bool = True
+    settings: BrowserSettings,
+    host: str,
+    port: int,
+    *,
+    names: Sequence[str] = (),
+    base_path: str = "",
+    window: bool = True,
 ) -> NoReturn:
     """Replace this process by the server."""
     require_library("streamlit")
     check_port(host, port)
-    command = build_streamlit_command(settings, host, port, names=names, window=window)
-    print(f"Browsing {settings.home} at http://{host}:{port} (Ctrl-C ends it)", flush=True)
+    command = build_streamlit_command(settings, host, port, names=names, base_path=base_path, window=window)
+    print(f"Browsing {settings.home} at http://{host}:{port}{base_path} (Ctrl-C ends it)", flush=True)
     os.execv(command[0], command)

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument(
         "name",
         metavar="NAME",
-        help="freihand, dexycb, assemblyhands, ho3d, interhand, coco_wholebody, generic or synthetic",
+        help="freihand, dexycb, assemblyhands, ho3d, interhand, coco_wholebody, hint, generic or synthetic",
     )
     check.add_argument("root", type=Path, metavar="ROOT", help="the folder it was extracted in")
     line = "only this split; repeatable (default: those that make up the whole set)"

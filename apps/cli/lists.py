@@ -81,7 +81,8 @@ def _create(options: argparse.Namespace) -> int:
 def _add(options: argparse.Namespace) -> int:
     lists, hand_ids = _lists(options), _select(options)
     new = len(lists.add(options.name, hand_ids))
-    note = f", {len(hand_ids) - new:,} were there before" if new < len(hand_ids) else ""
+    known = len(hand_ids) - new
+    note = f", {pluralize(known, 'was', 'were')} there before" if known else ""
     print(f"{pluralize(new, 'hand')} added{note}; {_describe_size(lists, options.name)}")
     return 0
 
@@ -204,9 +205,10 @@ def to_json(rows: Sequence[dict[str, Any]]) -> str:
     return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
 
 
-_WRITERS: Final = {
-    ".csv": to_csv,
-    ".json": to_json,
-    ".txt": lambda rows: "".join(f"{row['hand_id']}\n" for row in rows),
-}
+def to_text(rows: Sequence[dict[str, Any]]) -> str:
+    """Ids, one a line, which `--ids` reads."""
+    return "".join(f"{row['hand_id']}\n" for row in rows)
+
+
+_WRITERS: Final = {".csv": to_csv, ".json": to_json, ".txt": to_text}
 """Ending -> what makes the content of such a file."""

@@ -45,7 +45,9 @@ def test_lists_are_renamed_and_deleted(lists: HandLists) -> None:
         lists.delete("b")
 
 
-@pytest.mark.parametrize("name", ["", ".hidden", "../pool", "a/b", "-x", "two words", "x" * 61, "a\n", "\0"])
+@pytest.mark.parametrize(
+    "name", ["", ".hidden", "../pool", "a/b", "-x", "two words", "x" * 61, "a\n", "\0", "Null"]
+)
 def test_a_name_cannot_lead_out_of_the_folder(lists: HandLists, name: str) -> None:
     for call in (lists.read, lists.delete, lambda each: lists.create(each, [1])):
         with pytest.raises(HandsimError, match="a list cannot be named"):

@@ -21,6 +21,7 @@ from handsim.errors import HandsimError, NotThereError
 from handsim.geometry import PIXEL_CENTRE
 from handsim.skeleton import JOINT_COUNT
 from handsim.synthetic.camera import project
+from training.datasets.large_json import explain_errors, stream
 from training.datasets.record import MM_PER_M, HandLabel, LabelledHand, check_split, with_picture
 
 SPLITS: Final = ("train", "train_v0", "val", "eval")
@@ -140,16 +141,12 @@ def stream_points_mm(path: Path, prefix: str, remedy: str) -> Iterator[NDArray[n
 
     Raises HandsimError, ending in ``remedy``, for what is no whole JSON and what is no list of points.
     """
-    try:
-        with path.open("rb") as file:
-            for number, points in enumerate(ijson.items(file, prefix, use_float=True)):
-                metres = np.array(points, dtype=np.float64)
-                if metres.ndim != 2 or metres.shape[1] != 3:
-                    raise ValueError(f"entry {number} has {list(metres.shape)} numbers, not [points, 3]")
-                yield (metres * MM_PER_M).astype(np.float32)
-    except (OSError, ValueError, TypeError, ijson.JSONError) as error:
-        reason = str(error).strip().splitlines()[0][:80]
-        raise HandsimError(f"{path} cannot be read ({reason}); {remedy}") from error
+    with explain_errors(path, "FreiHAND's files", remedy):
+        for number, points in enumerate(stream(path, ijson.items, prefix, remedy)):
+            metres = np.array(points, dtype=np.float64)
+            if metres.ndim != 2 or metres.shape[1] != 3:
+                raise ValueError(f"entry {number} has {list(metres.shape)} numbers, not [points, 3]")
+            yield (metres * MM_PER_M).astype(np.float32)
 
 
 def _picture_numbers(split: str, hands: int) -> NDArray[np.int64]:

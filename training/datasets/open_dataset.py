@@ -11,6 +11,7 @@ from training.datasets import (
     dexycb,
     freihand,
     generic,
+    hint,
     ho3d,
     interhand,
     synthetic,
@@ -24,11 +25,12 @@ DATASETS: Final[Mapping[str, tuple[Callable[[Path, str], StoredDataset], tuple[s
     "ho3d": (ho3d.HO3D, ho3d.SPLITS),
     "interhand": (interhand.InterHand, interhand.SPLITS),
     "coco_wholebody": (coco_wholebody.CocoWholeBody, coco_wholebody.SPLITS),
+    "hint": (hint.HInt, hint.SPLITS),
     "generic": (generic.GenericHands, generic.SPLITS),
     "synthetic": (synthetic.SyntheticHands, synthetic.SPLITS),
 }
 """Name -> the dataset's class, and its splits."""
-ONLY_IN_2D: Final = ("coco_wholebody",)
+ONLY_IN_2D: Final = ("coco_wholebody", "hint")
 """Datasets that have no joints in 3D."""
 WHOLE_DATASETS: Final[Mapping[str, tuple[str, ...]]] = {
     "dexycb": ("s0_train", "s0_val", "s0_test"),
@@ -45,6 +47,7 @@ _HAS: Final[Mapping[str, str]] = {
     "ho3d": "train.txt",
     "interhand": "annotations",
     "coco_wholebody": "annotations",
+    "hint": "TEST_newdays_img",
     "generic": generic.LABELS_FILE,
     "synthetic": synthetic.METADATA_FILE,
 }

@@ -60,8 +60,6 @@ class Look:
     """Mean distance of the joints once the middles lie on each other, in the same unit."""
     apart: float
     """Mean distance of the joints where they are, in the same unit."""
-    box_px: float
-    """The longer side of the labelled box."""
     other_side: bool
     """Whether a hand of the other side was seen, and surely."""
 
@@ -93,18 +91,20 @@ def take_second_look(
     rows = sample + [row for row in named if row >= len(sample)][:count]
     looks: dict[int, Look] = {}
     looked = 0
-    for number, row in enumerate(rows, start=1):
-        dataset, index, label = hands[row]
-        try:
-            image = dataset[index].image
-        except HandsimError:  # a picture that cannot be read is a finding of its own
-            continue
-        looked += 1
-        look = look_at(image, label, _others_in_picture(dataset, index, label), detector)
-        if look is not None:
-            looks[row] = look
+    for number, row in enumerate(rows):
         if progress:
             progress(number, len(rows))
+        dataset, index, label = hands[row]
+        try:
+            image, others = dataset[index].image, _others_in_picture(dataset, index, label)
+        except HandsimError:  # what cannot be read is a finding of its own
+            continue
+        looked += 1
+        look = look_at(image, label, others, detector)
+        if look is not None:
+            looks[row] = look
+    if progress:
+        progress(len(rows), len(rows))
     usual = [looks[row] for row in sample if row in looks]
     numbers = {"looked_at": float(looked), "seen": float(len(looks))}
     if len(usual) < FEWEST_HANDS:
@@ -131,6 +131,8 @@ def look_at(
     """
     truth = label.keypoints_2d_px.astype(np.float64)
     known = np.isfinite(truth).all(axis=1)
+    if not known.any():
+        return None
     box = box_around(truth[known])
     side = max(longer_side(box), 1.0)
     seen = _detect_around(image, np.concatenate([box[:2], np.maximum(box[2:], box[:2] + 1)]), detector)
@@ -144,7 +146,6 @@ def look_at(
         place=float(np.hypot(*middle)),
         pose=float(np.linalg.norm(offsets - middle, axis=1).mean()),
         apart=float(np.linalg.norm(offsets, axis=1).mean()),
-        box_px=side,
         other_side=hand.side == "left" and (hand.side_score or 0.0) >= _CLEAR_SIDE,  # all are right hands
     )
 
@@ -152,9 +153,8 @@ def look_at(
 def _detect_around(image: NDArray[np.uint8], box_px: Floats, detector: HandDetector) -> list[Detection]:
     """The hands in the part of an image around a box; where there is none, those of the whole image."""
     height, width = image.shape[:2]
-    square = square_around(box_px, _AROUND).round().astype(int)
-    x0, y0 = np.maximum(square[:2], 0)
-    x1, y1 = np.minimum(square[2:], (width, height))
+    square = np.clip(square_around(box_px, _AROUND), 0, (width, height, width, height))
+    x0, y0, x1, y1 = square.round().astype(int).tolist()
     if min(x1 - x0, y1 - y0) >= _LEAST_PX and (x1 - x0, y1 - y0) != (width, height):
         found = detector.detect([np.ascontiguousarray(image[y0:y1, x0:x1])])[0]
         for hand in found:
@@ -211,6 +211,5 @@ def _differing(looks: dict[int, Look], usual: Sequence[Look], hands: DrawnHands)
 
 def _describe(quantity: str, look: Look) -> str:
     if quantity == "place":
-        pixels = look.place * look.box_px
-        return f"the detector sees the hand {pixels:.0f} px away, {look.place:.2f} of its size"
-    return f"joints are {look.pose:.2f} of the hand's size from those that the detector sees, on average"
+        return f"the detector sees it {look.place:.2f} of its size away"
+    return f"the detector sees another pose, by {look.pose:.2f} of its size"

@@ -59,7 +59,7 @@ class Choices {
 
   // A check mark on a card, and the keys of its picture.
   wire(figure, frame, id) {
-    const check = element("button", "check", "✓");
+    const check = element("button", "check");
     check.type = "button";
     check.setAttribute("role", "checkbox");
     check.setAttribute("aria-label", `Choose hand ${id}`);
@@ -92,6 +92,7 @@ class Choices {
       for (const { figure, check } of drawn) {
         figure.classList.toggle("chosen", this.has(id));
         check.setAttribute("aria-checked", String(this.has(id)));
+        check.textContent = this.has(id) ? "✓" : "";
       }
     }
     if (!this.all) return;

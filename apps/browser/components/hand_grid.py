@@ -106,12 +106,14 @@ def hand_grid(
 
     def take_choice() -> None:
         message = st.session_state[key].get("chosen") or {}
-        number, names = message.get("number"), (message.get("add"), message.get("remove"))
+        number, names = message.get("number"), [message.get(verb) for verb in ("add", "remove")]
         if chooser is not None and isinstance(number, int) and all(isinstance(each, list) for each in names):
-            add, remove = ([hand for hand in map(parse_hand, each) if hand in shown] for each in names)
+            # Not only what is shown now: a click may come from the cards before.
+            add, remove = (
+                [hand for text in each if (hand := parse_hand(text)) is not None] for each in names
+            )
             chooser.on_choose(key, number, add, remove)
 
-    shown = set(hands)
     are_chosen = [False] * len(cards) if chooser is None else chooser.start(key, hands)
     data = {
         "hands": [card.to_json() | {"chosen": on} for card, on in zip(cards, are_chosen, strict=True)],

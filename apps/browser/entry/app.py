@@ -31,6 +31,8 @@ _RELOAD_SCRIPT: Final = _HERE.with_name("reload.js").read_text("utf-8")
 
 def main() -> None:
     library = get_library(BrowserSettings.from_arguments(sys.argv[1:]))
+    # Before the navigation, which else takes the icon of its page, from Google's font server.
+    st.set_page_config(page_icon=_HERE.with_name("favicon.svg"), layout="wide")
     st.html(_HERE.with_name("page.css"))
     pages = [
         st.Page(
@@ -46,8 +48,7 @@ def main() -> None:
         )
     ]
     page = st.navigation(pages, position="top")
-    favicon = _HERE.with_name("favicon.svg")
-    st.set_page_config(page_title=f"{page.title} · handsim", page_icon=favicon, layout="wide")
+    st.set_page_config(page_title=f"{page.title} · handsim")
     path = page.url_path or SEARCH_PATH
     session.restore_address(path, _PARAMS.get(path, ()))
     enter_page()

@@ -48,6 +48,9 @@ async def _answer_server_id(_: Request) -> PlainTextResponse:
     return PlainTextResponse(_SERVER_ID)
 
 
+_BASE: Final = st.get_option("server.baseUrlPath").strip("/")
 app = st.App(
-    Path(__file__).with_name("app.py"), lifespan=_lifespan, routes=[Route("/started", _answer_server_id)]
+    Path(__file__).with_name("app.py"),
+    lifespan=_lifespan,
+    routes=[Route(f"/{_BASE}/started".replace("//", "/"), _answer_server_id)],
 )

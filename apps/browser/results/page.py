@@ -12,7 +12,6 @@ import streamlit as st
 from apps.browser.library import Library
 from apps.browser.results.charts import (
     SHAPES,
-    Rows,
     experiment_chart,
     hand_chart,
     pck_chart,
@@ -316,23 +315,48 @@ def retrieval_section(library: Library, places: Sequence[RunPlace]) -> None:
             st.caption(
                 "None is called best: they are of different numbers of hands, which alone makes a difference."
             )
-        titles = [place.title for place, _ in reports]
         title = st.selectbox(
             "Figures of",
-            titles,
-            index=next((number for number, (_, each) in enumerate(reports) if each.get(KEY)), 0),
+            [place.title for place, _ in reports],
+            index=next((n for n, (_, report) in enumerate(reports) if isinstance(report.get(KEY), dict)), 0),
             key="retrieval_run",
             bind="query-params",
             width=320,
             help="The evaluation whose charts are shown",
         )
-        _retrieval_figures(*next((place, report) for place, report in reports if place.title == title))
+        place, report = next((place, report) for place, report in reports if place.title == title)
+        if isinstance(pairs := report.get(KEY), dict):
+            _pairs_3d(pairs)
+        _retrieval_figures(place, report)
+
+
+def _pairs_3d(pairs: Mapping[str, Any]) -> None:
+    """A chart of mined, random and oracle pairs, and one of each group of the mined ones."""
+    groups = {title: rows for group, title in GROUPS.items() if (rows := group_rows(pairs, group))}
+    charts = {"Mined pairs, between the nearest in 3D and random ones": kind_rows(pairs), **groups}
+    if not any(charts.values()):
+        return
+    st.subheader("Pairs in 3D")
+    st.caption(
+        "Mean joint error of the two hands of a pair, root and scale aligned, and how much of it lies in the "
+        "picture and in depth: as distances, so the parts do not add up."
+    )
+    oracle_mm = as_number((pairs.get("oracle") or {}).get("aligned_mm"))
+    largest_mm = max((row["mm"] for rows in groups.values() for row in rows), default=0.0)
+    for number, (title, rows) in enumerate((title, rows) for title, rows in charts.items() if rows):
+        if number % 2 == 0:
+            sides = st.columns(2, gap="large")
+        if title in groups:
+            chart = pairs_chart(rows, largest_mm=largest_mm, oracle_mm=oracle_mm)
+        else:
+            chart = pairs_chart(rows, largest_mm=max(row["mm"] for row in rows), with_legend=True)
+        with sides[number % 2]:
+            st.markdown(f"**{title}**")
+            st.altair_chart(chart, key=f"pairs_3d_{number}")
 
 
 def _retrieval_figures(place: RunPlace, report: Mapping[str, Any]) -> None:
     """Charts in the page's colours; of an older evaluation, which kept no numbers for them, its pictures."""
-    if isinstance(pairs := report.get(KEY), dict):
-        _pairs_3d(pairs)
     charts = retrieval_charts(report)
     pictures = retrieval_figures(place.path)
     captions = [caption for caption in FIGURES.values() if caption in charts or caption in pictures]
@@ -347,30 +371,6 @@ def _retrieval_figures(place: RunPlace, report: Mapping[str, Any]) -> None:
                 )
             else:
                 st.image(pictures[caption].read_bytes(), caption, alt=f"{caption}, of {place.title}")
-
-
-def _pairs_3d(pairs: Mapping[str, Any]) -> None:
-    """A chart of mined, random and oracle pairs, and one of each group of the mined ones."""
-    kinds = kind_rows(pairs)
-    oracle_mm = as_number((pairs.get("oracle") or {}).get("aligned_mm"))
-    charts: dict[str, tuple[Rows, float | None]] = {
-        "Mined pairs between the nearest in 3D and random ones": (kinds, None)
-    }
-    charts |= {title: (group_rows(pairs, group), oracle_mm) for group, title in GROUPS.items()}
-    drawn = {title: each for title, each in charts.items() if each[0]}
-    if not drawn:
-        return
-    st.subheader("Pairs in 3D")
-    st.caption(
-        "Mean joint error of the two hands of a pair, root and scale aligned, and how much of it lies in the "
-        "picture and in depth: as distances, so the parts do not add up."
-    )
-    for number, (title, (rows, oracle)) in enumerate(drawn.items()):
-        if number % 2 == 0:
-            sides = st.columns(2, gap="large")
-        with sides[number % 2]:
-            st.markdown(f"**{title}**")
-            st.altair_chart(pairs_chart(rows, oracle), key=f"pairs_3d_{number}")
 
 
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_.-]+")

@@ -10,11 +10,7 @@ from apps.browser.training.runs import as_count, as_number
 
 KEY: Final = "pairs_3d"
 """Of the numbers in ``retrieval.json``."""
-PARTS: Final = {
-    "aligned_mm": "in 3D",
-    "xy_mm": "its part in the picture",
-    "depth_mm": "its part in depth",
-}
+PARTS: Final = {"aligned_mm": "in 3D", "xy_mm": "in the picture", "depth_mm": "in depth"}
 """Means of a group of pairs -> their names. Each is a mean distance: the parts do not add up."""
 KINDS: Final = {"oracle": "nearest in 3D", "mined": "mined", "random": "random"}
 GROUPS: Final = {
@@ -26,9 +22,10 @@ GROUPS: Final = {
     "by_noise": "By the detector's error, quarters",
 }
 """What `Report3D` groups mined pairs by -> the title of its chart, in the order of the page."""
-_AXIS_PX: Final = 62
-_LEGEND_PX: Final = 40
-_ROW_PX: Final = 34
+_AXIS_PX: Final = 84
+_LEGEND_PX: Final = 44
+_ORACLE_PX: Final = 18
+_ROW_PX: Final = 32
 
 
 def kind_rows(pairs: Mapping[str, Any]) -> Rows:
@@ -54,20 +51,25 @@ def _rows(groups: Mapping[str, Any]) -> Rows:
     return rows
 
 
-def pairs_chart(rows: Rows, oracle_mm: float | None = None) -> alt.LayerChart | alt.FacetChart:
-    """Groups below each other, for each a sign for every part; a dashed line where the oracle is."""
+def pairs_chart(
+    rows: Rows, *, largest_mm: float, oracle_mm: float | None = None, with_legend: bool = False
+) -> alt.LayerChart | alt.FacetChart:
+    """Groups below each other, for each a sign for every part; a dashed line where the oracle is.
+
+    ``largest_mm`` is where the axis ends, so that charts can be compared.
+    """
     groups = list(dict.fromkeys(row["group"] for row in rows))
     parts = list(PARTS.values())
-    legend = alt.Legend(
-        orient="bottom", title=None, columns=2, labelLimit=200, symbolSize=90, symbolOpacity=1
-    )
-    up = alt.Y(
-        "group:N", sort=groups, scale=alt.Scale(domain=groups), title=None, axis=alt.Axis(labelLimit=0)
-    )
-    across = alt.X("mm:Q", title="mean error (mm)", scale=alt.Scale(zero=True), axis=alt.Axis(tickCount=6))
-    colour = alt.Color("part:N", scale=alt.Scale(domain=parts), legend=legend)
-    shapes = list(SHAPES[: len(parts)])
-    shape = alt.Shape("part:N", scale=alt.Scale(domain=parts, range=shapes), legend=legend)
+    legend = alt.Legend(orient="bottom", title=None, columns=3, symbolSize=90, symbolOpacity=1)
+    axis = alt.Axis(labelLimit=0, labelOverlap=False)
+    up = alt.Y("group:N", sort=groups, scale=alt.Scale(domain=groups), title=None, axis=axis)
+    scale = alt.Scale(domain=[0, largest_mm], nice=True)
+    across = alt.X("mm:Q", title="mean error (mm)", scale=scale, axis=alt.Axis(tickCount=6))
+    shapes = alt.Scale(domain=parts, range=list(SHAPES[: len(parts)]))
+    signs = {
+        "color": alt.Color("part:N", scale=alt.Scale(domain=parts), legend=legend if with_legend else None),
+        "shape": alt.Shape("part:N", scale=shapes, legend=legend if with_legend else None),
+    }
     tooltip = [
         alt.Tooltip("group:N", title="pairs"),
         alt.Tooltip("part:N", title="error"),
@@ -77,10 +79,12 @@ def pairs_chart(rows: Rows, oracle_mm: float | None = None) -> alt.LayerChart | 
     base = alt.Chart({"values": rows}).encode(x=across, y=up)
     layers: list[Any] = [
         base.mark_line(color=GREY, opacity=0.5, strokeWidth=1.5).encode(detail="group:N"),
-        base.mark_point(filled=True, size=95, opacity=1).encode(color=colour, shape=shape, tooltip=tooltip),
+        base.mark_point(filled=True, size=95, opacity=1).encode(**signs, tooltip=tooltip),
     ]
     if oracle_mm is not None:
         oracle = alt.Chart({"values": [{"mm": oracle_mm, "name": KINDS["oracle"]}]}).encode(x=across)
         layers.append(oracle.mark_rule(color=GREY, strokeDash=[5, 4]))
         layers.append(oracle.mark_text(color=GREY, align="left", dx=5, dy=-8, y=0).encode(text="name:N"))
-    return alt.layer(*layers).properties(height=_AXIS_PX + _LEGEND_PX + _ROW_PX * len(groups))
+    height = _AXIS_PX + _ROW_PX * len(groups)
+    height += _LEGEND_PX * with_legend + _ORACLE_PX * (oracle_mm is not None)
+    return alt.layer(*layers).properties(height=height)

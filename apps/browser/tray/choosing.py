@@ -31,7 +31,7 @@ def make_chooser(library: Library) -> Chooser:
 
     def start(key: str, hands: Sequence[int]) -> list[bool]:
         st.session_state[_SHOWN] = {**st.session_state.get(_SHOWN, {}), key: tuple(hands)}
-        return my_tray(library).contains(hands).tolist()
+        return [bool(on) for on in my_tray(library).contains(hands)]
 
     def choose(key: str, number: int, add: list[int], remove: list[int]) -> None:
         st.session_state[_SEEN] = {**seen_messages(), key: number}

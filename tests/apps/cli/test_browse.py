@@ -84,6 +84,22 @@ def test_what_is_no_port_is_refused_where_one_is_needed(
     assert "--server.port=8765" in command_line(monkeypatch, "--home", tmp_path, "--port", "8765")
 
 
+@pytest.mark.parametrize(("path", "base"), [("/hands/", "/hands"), ("a/b", "/a/b"), ("/", ""), ("", "")])
+def test_a_base_path_is_written_with_any_slashes(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path, path: str, base: str
+) -> None:
+    command = command_line(monkeypatch, "--home", tmp_path, "--base-path", path)
+    assert f"--server.baseUrlPath={base}" in command
+    assert f"http://127.0.0.1:8501{base} " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", ["/a b/", "/../etc", "/hände/", "a//b", "http://hands.example/", "/?x"])
+def test_what_is_no_base_path_is_refused(capsys: Capture, tmp_path: Path, path: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["browse", "--home", str(tmp_path), "--base-path", path])
+    assert f"argument --base-path: {path!r} is no path" in capsys.readouterr().err
+
+
 def test_a_home_that_is_not_there_is_refused(capsys: Capture, tmp_path: Path) -> None:
     assert "there is no home at" in run_refused(capsys, "browse", "--home", tmp_path / "none")
 

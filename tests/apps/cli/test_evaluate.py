@@ -69,6 +69,21 @@ def test_freihand_without_truth_gets_its_file_and_a_hint(home: Path, tmp_path: P
     assert not (folder / "figures").exists()
 
 
+@pytest.mark.slow
+def test_agreement_with_mediapipe_is_told_with_intervals_and_not_as_an_error(
+    home: Path, capsys: Capture, model_path: Path
+) -> None:
+    run_ok(capsys, "dataset", "to-pool", "synthetic", home / "synthetic", "--home", home)
+    printed = run_ok(capsys, "evaluate", "agreement", "first", "--home", home, "--model", model_path)
+    report = json.loads((home / "runs" / "first-agreement" / "agreement.json").read_text())
+    assert f"first and MediaPipe on {report['hands']} hands of {report['videos']} people or videos" in printed
+    assert "agreement of two estimates, not an error" in printed
+    low, high = report["estimator"]["root_scale"]["interval_mm"]
+    assert f"{report['estimator']['root_scale']['mean_mm']:.1f} [{low:.1f}, {high:.1f}]" in printed
+    refusal = run_refused(capsys, "evaluate", "agreement", "first", "--home", home, "--sample", "0")
+    assert "--sample is 0; it is at least 1" in refusal
+
+
 def test_another_methods_file_is_scored_with_its_meshes(tmp_path: Path, capsys: Capture) -> None:
     root = tmp_path / "freihand"
     write_freihand(root, WORLD)

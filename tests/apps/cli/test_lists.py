@@ -39,7 +39,7 @@ def test_a_list_is_made_changed_shown_and_exported(own_home: Path, capsys: Captu
     one = min(fists)
     assert run("remove", "fists", "--ids", one).startswith("1 hand taken off; list fists has ")
     assert run("add", "fists", "--ids", f"{one},{max(fists)}").startswith(
-        "1 hand added, 1 were there before; "
+        "1 hand added, 1 was there before; "
     )
     table = run("show").splitlines()
     assert table[0].split() == ["list", "hands", "changed", "(UTC)", "note"]
@@ -130,7 +130,7 @@ def test_hands_of_a_list_are_mined_among_themselves(
     own_home: Path, capsys: Capture, tmp_path: Path, bulk: bool, size: int
 ) -> None:
     hands = {int(hand, 16) for hand in make_list(own_home, "some", range(size))}
-    words = ["mine", "--home", own_home, *(["--bulk"] if bulk else [])]
+    words = ["mine", "--home", str(own_home), *(["--bulk"] if bulk else [])]
     run_ok(capsys, *words, "--list", "some", "--out", tmp_path / "in.parquet")
     run_ok(capsys, *words, "--exclude-list", "some", "--out", tmp_path / "out.parquet")
     for file, expected in (

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from handsim.detection.networks import HandNetworks, TurnedSquare
@@ -27,3 +28,21 @@ def test_joints_are_those_of_mediapipe_itself(model_path: Path, shared_data: Pat
     assert errors.max() < 0.04
     assert hand.presence > 0.9
     assert hand.rightness > 0.9
+
+
+@pytest.mark.parametrize("quarters", [0, 1])
+def test_world_landmarks_are_a_hand_in_millimetres_as_the_picture_shows_it(
+    model_path: Path, shared_data: Path, quarters: int
+) -> None:
+    photograph = Image.open(shared_data / "sign_digits" / "p000" / "5.jpg").convert("RGB")
+    picture = np.ascontiguousarray(np.rot90(np.asarray(photograph), quarters))
+    networks = HandNetworks(model_path)
+    (palm,) = networks.find_palms(picture, TurnedSquare(np.array([50.0, 50.0]), 100.0), min_score=0.5)
+    hand = networks.predict_joints(picture, palm.hand)
+    assert hand.world_mm is not None
+    assert 60 < np.linalg.norm(hand.world_mm[9] - hand.world_mm[0]) < 120
+    world, seen = (joints - joints.mean(axis=0) for joints in (hand.world_mm, hand.keypoints_px))
+    scale = (world[:, :2] * seen[:, :2]).sum() / (world[:, :2] ** 2).sum()
+    apart = np.linalg.norm(scale * world[:, :2] - seen[:, :2], axis=1).mean()
+    assert apart < 0.06 * np.ptp(seen[:, :2], axis=0).max()  # not turned: by 20 degrees it would be 0.1
+    assert np.corrcoef(world[:, 2], seen[:, 2])[0, 1] > 0.8

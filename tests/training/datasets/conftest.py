@@ -9,7 +9,12 @@ from typing import Any
 import pytest
 
 from tests.training.datasets.builders import ASSEMBLYHANDS, DEXYCB, FREIHAND, SYNTHETIC
-from tests.training.datasets.official_layouts import write_coco_wholebody, write_ho3d, write_interhand
+from tests.training.datasets.official_layouts import (
+    write_coco_wholebody,
+    write_hint,
+    write_ho3d,
+    write_interhand,
+)
 from training.datasets.generic import write_generic
 from training.datasets.layouts import write_assemblyhands, write_dexycb, write_freihand
 from training.datasets.synthetic import write_synthetic
@@ -36,6 +41,7 @@ generic_root = _dataset("generic", partial(write_generic, config=SYNTHETIC))
 synthetic_root = _dataset("synthetic", partial(write_synthetic, config=SYNTHETIC))
 ho3d_root = _dataset("ho3d", write_ho3d)
 coco_wholebody_root = _dataset("coco_wholebody", write_coco_wholebody)
+hint_root = _dataset("hint", write_hint)
 interhand_root = _dataset("interhand", write_interhand)
 
 

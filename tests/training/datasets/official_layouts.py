@@ -27,7 +27,7 @@ def write_picture(path: Path, size_px: tuple[int, int], *points_px: NDArray[np.f
         across, down = np.floor(points[SHOWN_JOINT]).astype(int)
         image[down, across] = 255
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(image).save(path, **({"quality": 95} if path.suffix == ".jpg" else {"compress_level": 1}))
+    Image.fromarray(image).save(path, quality=95, compress_level=1)
 
 
 def shows_its_joint(image: NDArray[np.uint8], points_px: NDArray[np.floating[Any]]) -> bool:
@@ -87,7 +87,7 @@ def python2_pickle(values: dict[str, Any]) -> bytes:
     return b"\x80\x02}q\x00(" + b"".join(_python2(name) + _python2(values[name]) for name in values) + b"u."
 
 
-def _python2(value: Any) -> bytes:
+def _python2(value: NDArray[Any] | str | int | None) -> bytes:
     if isinstance(value, np.ndarray):
         shape = b"(" + b"".join(map(_python2, value.shape)) + b"t"
         order, code = value.dtype.str[:1].encode(), value.dtype.str[1:].encode()
@@ -144,7 +144,8 @@ def write_interhand(root: Path) -> None:
             seen, side = interhand_hand(row)
             model = interhand_camera(capture, camera)
             sequence = f"Capture{capture}/00{capture:02d}_pointing/cam{camera}"
-            image = {"id": 7 * row, "file_name": f"{sequence}/image{frame}.jpg", "capture": capture}
+            file_name = f"{sequence}/image{frame}.jpg"
+            image = {"id": 7 * row, "file_name": file_name, "capture": capture}
             image |= {"subject": capture % 9, "seq_name": sequence.split("/")[1], "camera": camera}
             image |= {"frame_idx": frame, "width": INTERHAND_SIZE_PX[0], "height": INTERHAND_SIZE_PX[1]}
             in_picture, in_frame = np.zeros((2, 42), dtype=np.int64)
@@ -167,7 +168,7 @@ def write_interhand(root: Path) -> None:
             data["annotations"].append(annotation)
             k = np.diag([*model["focal"], 1.0])
             k[:2, 2] = model["princpt"] + 0.5
-            write_picture(root / "images" / split / image["file_name"], INTERHAND_SIZE_PX, project(seen, k))
+            write_picture(root / "images" / split / file_name, INTERHAND_SIZE_PX, project(seen, k))
         folder = root / "annotations" / split
         folder.mkdir(parents=True)
         for kind, content in (("data", data), ("camera", cameras), ("joint_3d", joints)):
@@ -218,3 +219,35 @@ def write_coco_wholebody(root: Path) -> None:
             picture = root / f"{split}2017" / str(image["file_name"])
             write_picture(picture, COCO_SIZE_PX, coco_hand(row)[0], coco_hand(row + 1)[0])
         (root / "annotations" / f"coco_wholebody_{split}_v1.0.json").write_text(json.dumps(content))
+
+
+HINT_SIZE_PX = (512, 384)
+HINT_SPLITS = ("train", "val", "test")
+HINT_ABSENT = 7
+"""Of every third hand that joint is not in the picture."""
+
+
+def hint_hand(row: int) -> tuple[NDArray[np.float64], str, str]:
+    """2D joints [21, 2] of a hand as its picture shows them, its side, and the name of its files."""
+    side = ("right", "left")[row % 2]
+    flat = 0.8 * (HANDS[row] - HANDS[row].mean(axis=0))[:, :2]
+    name = f"ND_video{PEOPLE[row]}_frame{row:06d}_{side[0]}"
+    return flat * [-1 if side == "left" else 1, 1] + [260, 190], side, name
+
+
+def write_hint(root: Path) -> None:
+    """Three of four hands are of New Days; the others are of Ego4D and have no picture."""
+    for row in range(len(HANDS)):
+        points, _, name = hint_hand(row)
+        split = HINT_SPLITS[PEOPLE[row] % 3].upper()
+        folder = root / f"{split}_{'newdays' if row % 4 else 'ego4d'}_img"
+        hand = {
+            "bbox": [[*points.min(axis=0).tolist(), *points.max(axis=0).tolist()]],
+            "keypoints": points.tolist(),
+        }
+        hand["occlusion"] = [int(joint % 5 == 0) for joint in range(21)]
+        hand["existence"] = [int(joint != HINT_ABSENT or row % 3 > 0) for joint in range(21)]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.json").write_text(json.dumps([hand]))
+        if row % 4:
+            write_picture(folder / f"{name}.jpg", HINT_SIZE_PX, points)

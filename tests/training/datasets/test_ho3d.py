@@ -46,7 +46,7 @@ def test_hands_are_read_as_they_were_written(ho3d_root: Path, tmp_path: Path, ve
             truth = HANDS[ROWS[hand.sample_id]]
             np.testing.assert_allclose(hand.joints_3d_mm, truth, atol=1e-3)
             np.testing.assert_allclose(hand.keypoints_2d_px, project(truth, HO3D_K) + 0.5, atol=1e-3)
-            np.testing.assert_allclose(hand.intrinsics - HO3D_K, [[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
+            np.testing.assert_allclose(hand.intrinsics - HO3D_K, np.outer([0.5, 0.5, 0], [0, 0, 1]))
             assert hand.valid.all()
             assert (hand.side, hand.size_px) == ("right", HO3D_SIZE_PX)
             assert shows_its_joint(hand.image, hand.keypoints_2d_px)

@@ -92,8 +92,8 @@ def test_labels_that_are_elsewhere_or_of_another_hand_are_named_and_unseen_hands
     assert (second.finding.numbers["looked_at"], second.finding.numbers["seen"]) == (29, SEEN - 2)
     reasons = {bad.row: bad.reasons for bad in second.bad}
     assert set(reasons) == {3, 8, 12}
-    assert "0.30 of its size" in reasons[3][0]
-    assert any("from those that the detector sees" in reason for reason in reasons[8])
+    assert reasons[3] == ("the detector sees it 0.30 of its size away",)
+    assert any("the detector sees another pose" in reason for reason in reasons[8])
     assert second.bad[0].row == 12
     assert f"saw {SEEN - 2} of 29 hands" in second.finding.detail
 

@@ -263,7 +263,12 @@ def test_named_hands_and_hands_outside_of_their_pictures_are_left_out_and_counte
     path, train, val = tmp_path / "bad.json", StrayedHands(14), DrawnHands(5, "val", seed=1)
     write_bad_list(path, "drawn", [listed(train, 0, 3), listed(val, 2)])
     read, times_read = Path.read_text, list[Path]()
-    monkeypatch.setattr(Path, "read_text", lambda self, *rest: times_read.append(self) or read(self, *rest))
+
+    def read_and_note(self: Path, encoding: str | None = None, errors: str | None = None) -> str:
+        times_read.append(self)
+        return read(self, encoding, errors)
+
+    monkeypatch.setattr(Path, "read_text", read_and_note)
     place.train("clean", [*FROZEN, "--data.skip_bad", str(path)], train_set=train, val_set=val)
     assert times_read.count(path) == 1
     metadata = place.checkpoint("clean")["handsim"]

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -14,6 +15,13 @@ from tests.apps.browser.screenshot import chromium as headless_chromium
 from tests.apps.conftest import copy_home
 
 _TIMEOUT_MS: Final = 90_000
+_REPORT_LINKS: Final = """
+new MutationObserver((changes) => {
+  for (const { target } of changes) if (target.matches("link")) reportLink(target.href);
+}).observe(document, { attributes: true, attributeFilter: ["href"], subtree: true });
+"""
+"""A page's icon is set by its script, and loaded by Chromium beside the page, which reports no request."""
+_OWN_NAMES: Final = ("127.0.0.1", "hands.localhost")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -34,16 +42,21 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(chromium: Browser) -> Iterator[Page]:
-    """A window of the test's own; a JavaScript error in it fails the test."""
+    """A window of the test's own; a JavaScript error in it, or a request to another host, fails the test."""
     context = chromium.new_context(viewport={"width": 1280, "height": 900})
     window = context.new_page()
     window.set_default_timeout(_TIMEOUT_MS)
     expect.set_options(timeout=_TIMEOUT_MS)
     errors: list[str] = []
     window.on("pageerror", lambda error: errors.append(str(error)))
+    asked: list[str] = []
+    context.on("request", lambda request: asked.append(request.url))
+    context.expose_function("reportLink", asked.append)
+    context.add_init_script(_REPORT_LINKS)
     yield window
     context.close()
     assert not errors
+    assert not [url for url in asked if urlsplit(url).hostname not in (None, *_OWN_NAMES)]
 
 
 @pytest.fixture(scope="session")

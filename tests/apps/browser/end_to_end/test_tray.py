@@ -12,7 +12,7 @@ from apps.browser.serve import run_server
 from handsim.home import Home
 from handsim.lists import LEFT_OUT, HandLists
 from tests.apps.browser.end_to_end.test_map import draw_around_all, open_map, wait_for_redraw
-from tests.apps.browser.end_to_end.test_search import answers, beginnings, hand_of
+from tests.apps.browser.end_to_end.test_search import answers, beginnings, hand_of, query
 from tests.apps.commands import pick_hand
 
 
@@ -119,7 +119,9 @@ def test_chosen_hands_are_searched_and_written_to_a_file(page: Page, site: str, 
     page.keyboard.press("Escape")
     tray(page).get_by_role("button", name="More like these").click()
     expect(page).to_have_url(re.compile(f"like={'.'.join(hands)}"))
+    expect(query(page)).to_have_count(2)
     tray(page).get_by_role("button", name="Clear").click()
+    expect(checked(page)).to_have_count(0)
     check(answers(page).nth(5)).click()
     other = hand_of(answers(page).nth(5))
     expect_chosen(page, 1)

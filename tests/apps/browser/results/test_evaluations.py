@@ -192,6 +192,20 @@ def test_a_joint_without_truth_has_no_number(tmp_path: Path) -> None:
     assert drawn["layer"][2]["encoding"]["text"]["field"] == "error"
 
 
+def test_other_methods_predictions_are_no_seeds_of_each_other_and_meshes_have_columns(tmp_path: Path) -> None:
+    write_pose_report(tmp_path / "runs" / "ours")
+    assert "F@5" not in _table(tmp_path, _groups(tmp_path))[0]
+    for name in ("theirs", "others"):
+        path = write_pose_report(tmp_path / "runs" / name, error_mm=10.0) / "pose.json"
+        content = json.loads(path.read_text())
+        content["facts"] = {"run": "pred"}
+        content["metrics"]["mesh_procrustes_f_5"] = 0.7
+        path.write_text(json.dumps(content))
+    rows = {row["Evaluation"]: row for row in _table(tmp_path, _groups(tmp_path))}
+    assert {"ours", "theirs", "others"} < set(rows)
+    assert [rows[name]["F@5"] for name in ("ours", "theirs", "others")] == [None, 0.7, 0.7]
+
+
 def test_the_best_are_named_by_column() -> None:
     columns: dict[str, tuple[Numbers, bool]] = {
         "Error (mm)": ([1.0, 2.0, None], False),

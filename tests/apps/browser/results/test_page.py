@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from apps.browser.results.pairs_3d import group_rows
 from tests.apps.browser.builders import write_experiment, write_pose_report, write_retrieval
 from tests.apps.browser.conftest import Visit
 
@@ -54,6 +55,28 @@ def test_retrieval_has_its_table(visit: Visit, tmp_path: Path) -> None:
     page = visit(tmp_path, "results")
     assert page.segmented_control(key="of").value == "Retrieval"
     assert page.dataframe[0].value["Recall@1"].tolist() == [0.9]
+
+
+def test_pairs_in_3d_are_charts_by_what_was_measured(visit: Visit, tmp_path: Path) -> None:
+    means = {"pairs": 9, "aligned_mm": 29.4, "xy_mm": 15.7, "depth_mm": 22.2, "procrustes_mm": 10.0}
+    groups = {"by_rank": {"1": means, "2": {**means, "xy_mm": None}}, "by_view": {"facing": means}}
+    pairs = {"mined": means, "oracle": means, **groups, "by_noise": {}, "weights": None}
+    write_retrieval(tmp_path / "runs" / "first")
+    write_retrieval(tmp_path / "runs" / "second", pairs_3d=pairs)
+    page = visit(tmp_path, "results")
+    assert page.selectbox(key="retrieval_run").value == "second"
+    titles = [block.value for block in page.markdown if block.value.startswith("**")]
+    assert titles == [
+        "**Mined pairs, between the nearest in 3D and random ones**",
+        "**By rank of the neighbour**",
+        "**By view of the palm**",
+    ]
+    rows = group_rows(pairs, "by_rank")
+    assert [(row["group"], row["part"], row["mm"]) for row in rows] == [
+        *[("1", "in 3D", 29.4), ("1", "in the picture", 15.7), ("1", "in depth", 22.2)],
+        *[("2", "in 3D", 29.4), ("2", "in depth", 22.2)],
+    ]
+    assert [group_rows({"by_rank": damaged}, "by_rank") for damaged in (None, [], {"1": 3})] == [[], [], []]
 
 
 def test_an_experiment_has_its_tables(visit: Visit, tmp_path: Path) -> None:
