@@ -35,7 +35,7 @@ def checked(page: Page) -> Locator:
 def test_hands_are_chosen_one_by_one_in_ranges_all_together_and_by_keyboard(
     page: Page, site: str, home: Path
 ) -> None:
-    page.goto(f"{site}/?hand={pick_hand(home)}&k=12")
+    page.goto(f"{site}/?hand={pick_hand(home)}&k=12&stacked=no")
     check(answers(page).nth(2)).click()
     check(answers(page).nth(4)).click()  # at once: no click is lost
     check(answers(page).nth(6)).click(modifiers=["Shift"])
@@ -106,7 +106,7 @@ def test_pairs_are_chosen_on_the_page_mining(page: Page, site: str) -> None:
 
 
 def test_chosen_hands_are_searched_and_written_to_a_file(page: Page, site: str, home: Path) -> None:
-    page.goto(f"{site}/?hand={pick_hand(home)}&k=12")
+    page.goto(f"{site}/?hand={pick_hand(home)}&k=12&stacked=no")
     hands = [hand_of(answers(page).nth(number)) for number in (1, 3)]
     for number in (1, 3):
         check(answers(page).nth(number)).click()
