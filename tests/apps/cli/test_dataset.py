@@ -151,8 +151,14 @@ def test_a_set_becomes_a_pool(hands: Path, tmp_path: Path, capsys: Capture) -> N
     assert len(Pool.open(tmp_path / "pool")) == 12
 
 
-def test_every_dataset_has_a_layout() -> None:
+def test_every_layout_is_that_of_a_dataset() -> None:
     assert set(LAYOUTS) <= set(DATASETS)
+
+
+def test_finetune_refuses_a_dataset_in_2d(tmp_path: Path, capsys: Capture) -> None:
+    words = ("finetune", "ho3d", "--data.dataset", "hint", "--data.root", tmp_path)
+    assert "hint has joints in 2D alone" in run_refused(capsys, "--home", tmp_path, *words)
+    assert not list(tmp_path.glob("runs/*"))
 
 
 @pytest.mark.parametrize("name", WORLDS.shipped())
