@@ -51,7 +51,7 @@ def page(chromium: Browser) -> Iterator[Page]:
     window.on("pageerror", lambda error: errors.append(str(error)))
     asked: list[str] = []
     context.on("request", lambda request: asked.append(request.url))
-    context.expose_function("reportLink", asked.append)
+    context.expose_function("reportLink", lambda url: asked.append(url))
     context.add_init_script(_REPORT_LINKS)
     yield window
     context.close()
