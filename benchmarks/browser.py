@@ -107,7 +107,7 @@ def measure(browser: Browser, served: RunningServer, pool: Pool, clicks: int) ->
     }
     with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
         page = context.new_page()
-        page.goto(f"{served.url}/?hand={format_hand_id(int(pool.hand_ids[0]))}")
+        page.goto(f"{served.url}/?hand={format_hand_id(int(pool.hand_ids[0]))}&stacked=no")
         expect(cards(page, "Answers")).to_have_count(24)
         searches = np.array([click_on(page, int(random.integers(24))) for _ in range(_SEARCHES)])
         flips = [flip(page) for _ in range(_FLIPS)]

@@ -125,8 +125,8 @@ class HandLists:
         name = unicodedata.normalize("NFC", name)
         if not _NAME.fullmatch(name) or name.lower() == _NONE:
             raise HandsimError(
-                f"a list cannot be named {name!r}: a name has at most 60 letters, digits and ._-, begins with "
-                f"a letter or a digit, and is not {_NONE}, which is no list in a recipe"
+                f"a list cannot be named {name!r}: a name has at most 60 letters, digits and ._-, begins "
+                f"with a letter or a digit, and is not {_NONE}, which is no list in a recipe"
             )
         return self.folder / f"{name}.json"
 

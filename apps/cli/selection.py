@@ -108,12 +108,16 @@ def check_names(chosen: Filter | Selection, pool: Pool) -> None:
 
 def check_names_in_index(filter_: Filter, version: IndexVersion) -> None:
     """As `check_names`, of an index version; what there is instead is known from a sample of its hands."""
-    for noun, names in filter_.allowed_values:
-        for name in names if noun != "side" else ():
-            if not len(version.sample(1, Filter(**{f"{noun}s": (name,)}))):
-                payloads = version.payloads(version.sample(_SAMPLE))
-                known = {str(value) for payload in payloads if (value := payload[noun]) is not None}
-                raise _unknown_name(noun, name, known, f"index version {version.info.name}")
+    asked = [("source", Filter(sources=(name,)), name) for name in filter_.sources or ()]
+    asked += [("video", Filter(videos=(name,)), name) for name in filter_.videos or ()]
+    asked += [("label", Filter(labels=(name,)), name) for name in filter_.labels or ()]
+    for noun, of_name, name in asked:
+        if not len(version.sample(1, of_name)):
+            payloads: list[dict[str, object]] = [
+                {**each} for each in version.payloads(version.sample(_SAMPLE))
+            ]
+            known = {str(value) for payload in payloads if (value := payload[noun]) is not None}
+            raise _unknown_name(noun, name, known, f"index version {version.info.name}")
 
 
 def _unknown_name(noun: str, name: str, known: Collection[str], where: str) -> NotThereError:

@@ -329,7 +329,7 @@ def _first_steps(library: Library, overview: Overview, refused: dict[Action, str
         (3, False, "Ask it, there or on the search page", library.format_command("query PHOTO")),
     ):
         mark = ":material/check_circle:" if done else f":material/counter_{number}:"
-        pool_size = f" :gray[· the pool holds {pluralize(overview.pool_hands, 'hand')}]" if done else ""
+        pool_size = f" :gray[· the pool holds {pluralize(overview.pool_hands or 0, 'hand')}]" if done else ""
         st.markdown(f"{mark} {what}{pool_size}")
         show_command(command)
     _button("build", refused, label="Build the index")

@@ -23,6 +23,7 @@ _EVERY_MM: Final = 10.0
 """Between the signs on a curve."""
 _CURVES_PX: Final = 390
 _CURVES_LEGEND_ROW_PX: Final = 27
+AnyChart = alt.Chart | alt.LayerChart | alt.FacetChart
 Rows = list[dict[str, Any]]
 """Of a chart's data, by column."""
 
@@ -173,11 +174,11 @@ PAIRS_3D: Final = "Errors of mined pairs in 3D"
 _RETRIEVAL_PX: Final = 260
 
 
-def retrieval_charts(report: Mapping[str, Any]) -> dict[str, alt.Chart | alt.LayerChart]:
+def retrieval_charts(report: Mapping[str, Any]) -> dict[str, AnyChart]:
     """Caption -> chart, of what ``retrieval.json`` keeps for them."""
     curves = report.get("curves") or {}
     in_3d = report.get("pairs_3d") or {}
-    charts: dict[str, alt.Chart | alt.LayerChart] = {}
+    charts: dict[str, AnyChart] = {}
     if "pose_distances" in curves:
         title = "mean 2D joint distance (share of the picture's width)"
         charts[POSE_DISTANCES] = _histogram_chart(curves["pose_distances"], title)
@@ -218,7 +219,7 @@ def _histogram_chart(bins: Mapping[str, Sequence[float]], title: str) -> alt.Cha
     return chart
 
 
-def _variance_chart(shares: Sequence[float]) -> alt.LayerChart:
+def _variance_chart(shares: Sequence[float]) -> AnyChart:
     """A bar for each component, and what all up to it keep together as a line."""
     totals = np.cumsum(shares).tolist()
     rows = [

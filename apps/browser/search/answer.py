@@ -83,7 +83,9 @@ def _search(
             for examples in (question.like, question.unlike)
         )
         near, far = (
-            np.stack(poses) if (poses := [vectors[each] for each in examples if each in vectors]) else None
+            np.stack(poses)
+            if (poses := [vectors[each] for each in examples if not isinstance(each, int)])
+            else None
             for examples in (question.like, question.unlike)
         )
         return version.recommend(
@@ -123,10 +125,10 @@ def find_crops(question: Question) -> dict[Pose, NDArray[np.uint8]]:
 def build_query_cards(library: Library, pool: Pool, version: IndexVersion, question: Question) -> list[Card]:
     """The question as cards, one for each example; a pose is named by its place (`example_of_card`)."""
     titles = ["Like"] * len(question.like) + ["Unlike"] * len(question.unlike) or ["Query"]
-    marks: list[bool | None] = [True] * len(question.like) + [False] * len(question.unlike) or [None]
+    marks: list[bool | None] = [*[True] * len(question.like), *[False] * len(question.unlike)]
     cards = []
     for place, (example, title, liked) in enumerate(
-        zip(question.examples, titles, marks, strict=True), start=1
+        zip(question.examples, titles, marks or [None], strict=True), start=1
     ):
         if not isinstance(example, int):
             cards.append(_pose_card(place, example, title, liked))

@@ -10,7 +10,7 @@ from apps.browser.library import Library
 from apps.browser.training.curves import LOSS, Panel, Points, curve_chart, last_step, panel_table, panels
 from apps.browser.training.runs import BUDGET_BYTES, RunRecord, State, run_figures
 from apps.browser.ui import escape, show_command, show_errors
-from handsim.english import percent, pluralize
+from handsim.english import percent
 
 STATES: Final[dict[State, str]] = {
     "running": "▶ running",
@@ -47,7 +47,10 @@ def run_table(records: Sequence[RunRecord]) -> Any:
 def progress_line(record: RunRecord) -> str:
     """State, steps, loss, rate, waiting and remaining time of a run."""
     latest = record.latest
-    parts = [STATES[record.state], f"{pluralize(_steps(record), 'step')}"]
+    parts = [
+        STATES[record.state],
+        f"{_steps(record)} {'step' if (record.steps or record.steps_done) == 1 else 'steps'}",
+    ]
     if "loss" in latest:
         parts.append(f"loss {latest['loss']:.4g}")
     if "val_mpjpe_mm" in latest:

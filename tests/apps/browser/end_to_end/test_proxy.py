@@ -64,7 +64,7 @@ def test_all_pages_work_behind_nginx_below_a_path(page: Page, home: Path, tmp_pa
             assert health.read() == b"ok"
         with nginx(tmp_path, read_recipe(served.url.removesuffix("/hands"), port)):
             with page.expect_response(f"{site}/started") as started:
-                page.goto(f"{site}/?hand={pick_hand(home)}&k=7")
+                page.goto(f"{site}/?hand={pick_hand(home)}&k=7&stacked=no")
             assert started.value.ok
             expect(answers(page)).to_have_count(7)
             expect(answers(page).locator("img")).to_have_count(7)

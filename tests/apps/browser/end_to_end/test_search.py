@@ -230,7 +230,7 @@ def test_text_from_an_address_is_shown_unchanged(page: Page, site: str) -> None:
 
 
 def test_the_answers_are_downloaded_as_table_and_montage(page: Page, site: str, home: Path) -> None:
-    page.goto(f"{site}/?hand={pick_hand(home)}&k=9")
+    page.goto(f"{site}/?hand={pick_hand(home)}&k=9&stacked=no")
     expect(answers(page)).to_have_count(9)
     with page.expect_download() as table:
         page.get_by_role("button", name="CSV").click()
@@ -241,7 +241,7 @@ def test_the_answers_are_downloaded_as_table_and_montage(page: Page, site: str, 
 
 
 def test_a_slider_does_not_jump_back_while_it_is_moved(page: Page, site: str, home: Path) -> None:
-    page.goto(f"{site}/?hand={pick_hand(home)}")
+    page.goto(f"{site}/?hand={pick_hand(home)}&stacked=no")
     expect(answers(page)).to_have_count(24)
     slider = page.get_by_role("slider", name="Answers")
     slider.focus()
