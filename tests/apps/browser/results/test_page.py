@@ -1,7 +1,8 @@
 """The results page, as a visitor meets it."""
 
-from pathlib import Path
+from pathlib import json
 
+import Path
 import pytest
 from PIL import Image
 
@@ -76,8 +77,8 @@ def test_pairs_in_3d_are_charts_by_what_was_measured(visit: Visit, tmp_path: Pat
         *[("1", "in 3D", 29.4), ("1", "in the picture", 15.7), ("1", "in depth", 22.2)],
         *[("2", "in 3D", 29.4), ("2", "in depth", 22.2)],
     ]
-    for damaged in ({"by_rank": None}, {"by_rank": []}, {"by_rank": {"1": 3}}):
-        assert group_rows(damaged, "by_rank") == []
+    for damaged in ('{"by_rank": null}', '{"by_rank": []}', '{"by_rank": {"1": 3}}'):
+        assert group_rows(json.loads(damaged), "by_rank") == []
 
 
 def test_an_experiment_has_its_tables(visit: Visit, tmp_path: Path) -> None:
