@@ -36,7 +36,7 @@ Fault = Callable[[FreiHAND, int], HandLabel]
 def move(hands: FreiHAND, index: int) -> HandLabel:
     """3D moved by 5 cm, 2D projected from it."""
     label, direction = hands.label(index), _RNG.standard_normal(3)
-    joints = label.joints_3d_mm + MOVED_MM * direction / np.linalg.norm(direction)
+    joints = label.joints_3d_mm.astype(np.float64) + MOVED_MM * direction / np.linalg.norm(direction)
     return replace(label, keypoints_2d_px=project(joints, label.intrinsics).astype(np.float32))
 
 

@@ -124,6 +124,7 @@ def _describe_worst(report: "CheckReport") -> str:
 
 
 def _to_pool(options: argparse.Namespace) -> int:
+    from training.datasets.open_dataset import ONLY_IN_2D
     from training.datasets.to_pool import add_to_pool
 
     pool = find_home(options).pool
@@ -139,8 +140,8 @@ def _to_pool(options: argparse.Namespace) -> int:
     if report.skipped.total() == report.hands:
         return EXIT_BAD_INPUT
     if report.added:
-        build, evaluate = (
-            format_command(options, command) for command in ("index build", "evaluate retrieval --labels3d")
-        )
-        print(f"next: {build}\n      {evaluate}")
+        commands = ["index build"]
+        if options.name not in ONLY_IN_2D:
+            commands.append("evaluate retrieval --labels3d")
+        print("next: " + "\n      ".join(format_command(options, command) for command in commands))
     return 0

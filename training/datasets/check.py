@@ -23,6 +23,8 @@ from training.datasets.assemblyhands import AssemblyHands
 from training.datasets.bad_labels import BadLabel, find_bad_labels, merge_bad_labels
 from training.datasets.bad_list import BadHand, SplitBadList, fingerprint_of
 from training.datasets.generic import GenericHands
+from training.datasets.hint import HInt
+from training.datasets.interhand import InterHand
 from training.datasets.layouts import is_synthetic
 from training.datasets.open_dataset import ONLY_IN_2D, WHOLE_DATASETS, known_splits, open_dataset
 from training.datasets.record import HandLabel, LabelledHand, StoredDataset, check_split
@@ -306,7 +308,17 @@ def _open_splits(name: str, root: Path, splits: Sequence[str]) -> tuple[list[Sto
         others = len(problems) - 1
         more = f" (and {others} more split{'s' * (others > 1)})" if others else ""
         return datasets, Finding("splits", "failed", f"{problems[0]}{more}")
-    return datasets, Finding("splits", "passed", f"{', '.join(splits)} can be opened")
+    detail = f"{', '.join(splits)} can be opened{_describe_left_out(datasets)}"
+    return datasets, Finding("splits", "passed", detail)
+
+
+def _describe_left_out(datasets: Sequence[StoredDataset]) -> str:
+    """What a dataset has beside hands without an annotated joint that its reader leaves out."""
+    two_hands = sum(dataset.interacting for dataset in datasets if isinstance(dataset, InterHand))
+    no_picture = sum(dataset.without_pictures for dataset in datasets if isinstance(dataset, HInt))
+    if two_hands:
+        return f"; without {pluralize(two_hands, 'picture')} of two hands"
+    return f"; without {pluralize(no_picture, 'hand')} of Ego4D that have no picture" if no_picture else ""
 
 
 def _check_counts(counts: Sequence[SplitCount]) -> Finding:

@@ -23,13 +23,14 @@ class Choices {
     this.name = data.choice_name;
     this.send = send;
     this.ids = data.hands.map((hand) => hand.id);
-    this.known = new Set(data.hands.filter((hand) => hand.chosen).map((hand) => hand.id));
+    this.everything = [...new Set(data.all)]; // also hands behind the cards
+    this.known = new Set(data.chosen);
     this.cards = new Map();
   }
 
   confirm({ chosen, seen }) {
     const on = new Set(chosen);
-    this.known = new Set(this.ids.filter((id) => on.has(id)));
+    this.known = new Set(this.everything.filter((id) => on.has(id)));
     if (this.number <= (seen[this.name] || 0)) this.pending.clear();
     this.show();
   }
@@ -54,7 +55,7 @@ class Choices {
   }
 
   toggleAll() {
-    this.set(this.ids, !this.ids.every(this.has));
+    this.set(this.everything, !this.everything.every(this.has));
   }
 
   // A check mark on a card, and the keys of its picture.
@@ -96,9 +97,9 @@ class Choices {
       }
     }
     if (!this.all) return;
-    const areAll = this.ids.every(this.has);
-    this.all.textContent = `${areAll ? "Take off" : "Choose"} all ${new Set(this.ids).size}`;
-    this.all.hidden = this.ids.length < 2;
+    const count = this.everything.length;
+    this.all.textContent = `${this.everything.every(this.has) ? "Take off" : "Choose"} all ${count}`;
+    this.all.hidden = count < 2;
   }
 }
 

@@ -83,12 +83,14 @@ def hand_grid(
     verb: str = "Search from hand",
     pairs: Sequence[str] | None = None,
     chooser: Chooser | None = None,
+    behind: Sequence[int] = (),
 ) -> None:
     """Draw the grid; ``on_pick`` gets the clicked hand, ``on_mark`` a hand and whether it is marked with +.
 
-    With a ``chooser``, hands can be chosen by a check mark, with Shift and with the keyboard. ``label`` names
-    the grid, and ``verb`` what a click does, for screen readers. With ``pairs``, each two cards stay side by
-    side under one of these captions. Callbacks run before the page is drawn again.
+    With a ``chooser``, hands can be chosen by a check mark, with Shift and with the keyboard; all together
+    are also those ``behind`` the cards, as the other hands of a stack. ``label`` names the grid, and ``verb``
+    what a click does, for screen readers. With ``pairs``, each two cards stay side by side under one of these
+    captions. Callbacks run before the page is drawn again.
     """
 
     def take_pick() -> None:
@@ -102,21 +104,22 @@ def hand_grid(
         if hand is not None and on_mark is not None:
             on_mark(hand, bool(message.get("like")))
 
-    hands = [card.hand_id for card in cards]
+    hands = [*(card.hand_id for card in cards), *behind]
 
     def take_choice() -> None:
         message = st.session_state[key].get("chosen") or {}
-        number, names = message.get("number"), [message.get(verb) for verb in ("add", "remove")]
-        if chooser is not None and isinstance(number, int) and all(isinstance(each, list) for each in names):
+        number = message.get("number")
+        if chooser is not None and isinstance(number, int):
             # Not only what is shown now: a click may come from the cards before.
-            add, remove = (
-                [hand for text in each if (hand := parse_hand(text)) is not None] for each in names
+            chooser.on_choose(
+                key, number, _parse_hands(message.get("add")), _parse_hands(message.get("remove"))
             )
-            chooser.on_choose(key, number, add, remove)
 
-    are_chosen = [False] * len(cards) if chooser is None else chooser.start(key, hands)
+    are_chosen = [False] * len(hands) if chooser is None else chooser.start(key, hands)
     data = {
-        "hands": [card.to_json() | {"chosen": on} for card, on in zip(cards, are_chosen, strict=True)],
+        "hands": [card.to_json() for card in cards],
+        "all": list(map(format_hand_id, hands)),
+        "chosen": [format_hand_id(hand) for hand, on in zip(hands, are_chosen, strict=True) if on],
         "choosable": chooser is not None,
         "choice_name": key,
         "bones": BONE_LIST,
@@ -136,3 +139,9 @@ def hand_grid(
         on_marked_change=take_mark,
         on_chosen_change=take_choice,
     )
+
+
+def _parse_hands(texts: object) -> list[int]:
+    """The hands that a web browser named, without what is malformed."""
+    found = map(parse_hand, texts if isinstance(texts, list) else ())
+    return [hand for hand in found if hand is not None]

@@ -408,6 +408,7 @@ def _draw_answer(library: Library, pool: Pool, version: IndexVersion, question: 
         on_mark=lambda hand, like: _mark(question, hand, like),
         skeletons=_shows_skeletons(),
         chooser=make_chooser(library),
+        behind=list({each.hand_id for each in answer.neighbors} - {each.hand_id for each, _ in shown}),
     )
 
 

@@ -102,15 +102,15 @@ class Tray:
     def undo(self, lists: HandLists) -> str | None:
         """Take the last step back, also what it did to a list; returns what it was.
 
-        Raises HandsimError if the list cannot be changed back; then the step stays.
+        Raises HandsimError if the list cannot be changed back; the step is gone all the same, so that those
+        before it can be taken back.
         """
         with self._lock:
             if not self._history:
                 return None
-            step = self._history[-1]
+            step = self._history.pop()
             if step.on_list is not None:
                 _revert(lists, step.on_list)
-            self._history.pop()
             self._set(step.before)
             return step.title
 

@@ -69,7 +69,7 @@ def main() -> None:
         "map": ("map", "canvas"),
         "mining": ("mining", ".grid[aria-label^='Pairs of'] img >> nth=11"),
         "results": ("results", "[data-testid=stImage], [data-testid=stVegaLiteChart]"),
-        "index": ("index", "text=Everybody is answered by"),
+        "index": ("index", "text=Searches use version"),
     }
     options.folder.mkdir(parents=True, exist_ok=True)
     with run_server(home.path) as served, chromium() as browser:

@@ -14,7 +14,7 @@ from handsim.synthetic.camera import project
 from tests.training.datasets.builders import change_json
 from tests.training.datasets.conftest import Copier
 from tests.training.datasets.official_layouts import INTERHAND_SIZE_PX, interhand_hand, shows_its_joint
-from training.datasets.check import check_dataset
+from training.datasets.check import CheckOptions, check_dataset
 from training.datasets.interhand import KINDS, SPLITS, InterHand
 from training.datasets.open_dataset import open_dataset
 
@@ -152,6 +152,11 @@ def test_the_check_finds_cameras_that_look_elsewhere(interhand_root: Path, copy_
         change_json(copy / "annotations" / split / f"InterHand2.6M_{split}_camera.json", turn)
     failed = {finding.check for finding in check_dataset("interhand", copy).failed}
     assert failed & {"distance", "in the picture"}
+
+
+def test_the_check_counts_the_pictures_of_two_hands(interhand_root: Path) -> None:
+    report = check_dataset("interhand", interhand_root, ["val"], CheckOptions(labels=1, pictures=1))
+    assert report.findings[0].detail == "val can be opened; without 3 pictures of two hands"
 
 
 def test_the_folder_of_the_annotations_is_one_level_too_low(interhand_root: Path) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from handsim.detection.detector import Detection
 from handsim.errors import HandsimError
 from handsim.geometry import mirror_points
+from handsim.hand import Side
 from tests.training.drawn_hands import DrawnHands, dot_colour
 from training.datasets.bad_labels import FEWEST_HANDS
 from training.datasets.record import HandLabel, LabelledHand
@@ -59,11 +60,13 @@ class FaultyLabels(DrawnHands):
         label, fault = super().label(index), self._faults.get(index)
         width = np.ptp(label.keypoints_2d_px, axis=0).max()
         if fault == "moved":
-            return replace(label, keypoints_2d_px=label.keypoints_2d_px + np.float32([0.3 * width, 0]))
+            return replace(
+                label, keypoints_2d_px=label.keypoints_2d_px + np.array([0.3 * width, 0], np.float32)
+            )
         if fault == "next":
             return replace(label, keypoints_2d_px=label.keypoints_2d_px[:, ::-1].copy())
         if fault == "far":
-            return replace(label, keypoints_2d_px=label.keypoints_2d_px + np.float32([900, 900]))
+            return replace(label, keypoints_2d_px=label.keypoints_2d_px + np.float32(900))
         return label
 
     def __getitem__(self, index: int) -> LabelledHand:
@@ -120,10 +123,10 @@ class TwoInAPicture(FaultyLabels):
 
     def label(self, index: int) -> HandLabel:
         label = DrawnHands.label(self, index - index % 2)
-        side = "left" if index % 2 else "right"
+        side: Side = "left" if index % 2 else "right"
         if index % 2:
             width = label.size_px[0]
-            points = mirror_points(label.keypoints_2d_px, width) + np.float32([60, 20])
+            points = mirror_points(label.keypoints_2d_px, width) + np.array([60, 20], np.float32)
             return replace(label, side=side, keypoints_2d_px=points)
         return replace(label, side=side)
 

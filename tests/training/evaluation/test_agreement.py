@@ -47,8 +47,9 @@ class Itself(PoseModel):
         whole = TurnedSquare(np.full(2, CROP_PX / 2), float(CROP_PX))
         hands = [self._networks.predict_joints(crop, whole) for crop in crops]
         world = np.stack([hand.world_mm for hand in hands if hand.world_mm is not None])
-        seen = np.stack([hand.keypoints_px[:, :2] / CROP_PX for hand in hands])
-        return seen, 2 * (world - world[:, :1]), np.ones(world.shape[:2], np.float32)
+        seen = np.stack([hand.keypoints_px[:, :2] for hand in hands]) / np.float32(CROP_PX)
+        doubled: NDArray[np.float32] = 2 * (world - world[:, :1])
+        return seen.astype(np.float32), doubled, np.ones(world.shape[:2], np.float32)
 
 
 def test_mediapipe_agrees_with_itself_far_better_than_its_mean_hand(pool: Pool, model_path: Path) -> None:

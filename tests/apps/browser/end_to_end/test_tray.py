@@ -57,6 +57,17 @@ def test_hands_are_chosen_one_by_one_in_ranges_all_together_and_by_keyboard(
     expect(tray(page)).to_contain_text("No hand chosen")
 
 
+def test_all_of_an_answer_are_also_the_hands_behind_a_stack(page: Page, site: str, home: Path) -> None:
+    page.goto(f"{site}/?hand={pick_hand(home)}&k=40")
+    page.get_by_role("button", name="Choose all 40").click()
+    expect_chosen(page, 40)
+    shown = answers(page).count()
+    assert shown < 40
+    check(answers(page).nth(0)).click()
+    expect_chosen(page, 39)
+    expect(page.get_by_role("button", name="Choose all 40")).to_be_visible()
+
+
 def test_the_tray_lasts_over_pages_and_reloads_and_steps_back(page: Page, site: str) -> None:
     page.goto(site)
     expect(beginnings(page)).to_have_count(24)
@@ -92,13 +103,13 @@ def test_the_lasso_chooses_and_the_map_shows_what_is_chosen(page: Page, site: st
     expect(checked(page)).to_have_count(0)
     check(page.locator(".grid[aria-label^='Hands within'] .card").nth(0)).click()
     expect_chosen(page, 1)
-    page.get_by_role("button", name="Close").click()
+    page.get_by_test_id("stMainBlockContainer").get_by_role("button", name="Close").click()
     wait_for_redraw(page, plain)
 
 
 def test_pairs_are_chosen_on_the_page_mining(page: Page, site: str) -> None:
     page.goto(f"{site}/mining")
-    pairs = page.locator(".grid[aria-label^='Pairs of anchor'] .card")
+    pairs = page.locator(".grid[aria-label^='Pairs of'] .card")
     anchor, positive = (hand_of(pairs.nth(number)) for number in (0, 1))
     for number in (0, 1):
         check(pairs.nth(number)).click()

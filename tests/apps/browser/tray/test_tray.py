@@ -51,7 +51,7 @@ def test_what_was_done_to_a_list_is_undone_too(lists: HandLists) -> None:
     lists.delete("gone")
     with pytest.raises(NotThereError, match="no list 'gone'"):
         tray.undo(lists)
-    assert tray.undo_title == "adding"
+    assert tray.undo_title is None
 
 
 def test_trays_outlast_the_server_but_not_for_ever(tmp_path: Path) -> None:
