@@ -96,7 +96,7 @@ class MiningTrial:
             try:
                 asked = _from_text(name, params[name])
                 value = _BOUNDS[name](asked) if name in _BOUNDS else asked
-                if value != asked:
+                if name in _BOUNDS and value != asked:
                     notes.append(f"{name} is {asked} in the address; {value} is taken.")
                 trial = trial.with_value(name, value)
             except HandsimError as error:

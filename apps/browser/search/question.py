@@ -205,7 +205,7 @@ class Question:
                 if name in _BOUNDS:
                     value, asked = float(np.clip(value, *_BOUNDS[name])), value
                     value = type(asked)(value)
-                    if value != asked:
+                    if abs(value - asked) > 0:  # false of NaN, which is refused below
                         notes.append(f"{name} is {asked} in the address; {value} is taken.")
                 question = replace(question, **{name: value})
             except HandsimError as error:

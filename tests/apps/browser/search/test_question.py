@@ -57,6 +57,7 @@ def test_an_address_leaves_out_defaults_and_ignores_foreign_names() -> None:
         ({"pose": ".".join(["99999"] * 42)}, {}, "A pose is 42 numbers from -10000 to 10000"),
         ({"like": "1_2_3"}, {}, "A pose is 42 numbers"),
         ({"max_distance": "nan"}, {}, "max_distance is nan"),
+        ({"diversity": "nan"}, {}, "diversity is nan"),
         ({"diversity": "2"}, {"diversity": 1.0}, "diversity is 2.0 in the address; 1.0 is taken"),
         (
             {"diversity": "0.5", "one_per_video": "yes"},
