@@ -1,8 +1,8 @@
 """The results page, as a visitor meets it."""
 
-from pathlib import json
+import json
+from pathlib import Path
 
-import Path
 import pytest
 from PIL import Image
 
