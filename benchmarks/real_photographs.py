@@ -31,7 +31,7 @@ from training.runs.folder import LAST
 BASE: Final = "synthetic_main"
 METHODS: Final[dict[str, dict[str, Any]]] = {
     "simhand": {"recipe": "simhand"},
-    "simhand_25d": {"recipe": "simhand_no_weights", "embedding": {"depth": True, "up_to_turn": True}},
+    "simhand_25d": {"recipe": "simhand_25d"},
     "peclr": {"recipe": "peclr"},
     "simclr": {"recipe": "simclr"},
 }
