@@ -187,7 +187,7 @@ def _conditions(filter: Filter | None) -> "list[edge.ConditionType]":
     if filter.stored_min_score is not None:
         conditions.append(edge.FieldCondition("score", range=edge.RangeFloat(gte=filter.stored_min_score)))
     if filter.hands is not None:
-        conditions.append(edge.HasIdCondition(filter.hands))
+        conditions.append(edge.HasIdCondition({*filter.hands}))
     return conditions
 
 

@@ -39,7 +39,8 @@ def true_joints(root: Path) -> Points:
 def true_meshes(root: Path) -> Points:
     """[4, 30, 3] in metres."""
     around = np.random.default_rng(1).normal(0, 0.03, (HANDS, VERTICES, 3))
-    return true_joints(root).mean(axis=1, keepdims=True) + around
+    meshes: Points = true_joints(root).mean(axis=1, keepdims=True) + around
+    return meshes
 
 
 def write(path: Path, *parts: Points) -> Path:

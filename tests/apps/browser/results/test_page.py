@@ -1,5 +1,6 @@
 """The results page, as a visitor meets it."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,8 @@ def test_pairs_in_3d_are_charts_by_what_was_measured(visit: Visit, tmp_path: Pat
         *[("1", "in 3D", 29.4), ("1", "in the picture", 15.7), ("1", "in depth", 22.2)],
         *[("2", "in 3D", 29.4), ("2", "in depth", 22.2)],
     ]
-    assert [group_rows({"by_rank": damaged}, "by_rank") for damaged in (None, [], {"1": 3})] == [[], [], []]
+    for damaged in ('{"by_rank": null}', '{"by_rank": []}', '{"by_rank": {"1": 3}}'):
+        assert group_rows(json.loads(damaged), "by_rank") == []
 
 
 def test_an_experiment_has_its_tables(visit: Visit, tmp_path: Path) -> None:
