@@ -143,7 +143,7 @@ OLDEST = replace(OLDER, name="v0000")
         (SOUND, "publish", "v0001", ["by v0001, which holds 60 hands", "rolling back returns to it"]),
         (SOUND, "publish", "v0009", ["is answered by v0009, from"]),  # removed by somebody else meanwhile
         (SOUND, "rollback", "v0001", ["v0002 stays, and can be published again"]),
-        (SOUND, "build", "", ["goes on in v0002 meanwhile", "All 70 hands"]),
+        (SOUND, "build", "", ["goes on in v0002 meanwhile", "of the whole pool (70 hands)"]),
         (replace(SOUND, pool_hands=75), "add", "", ["5 hands that only the pool has"]),
         (SOUND, "verify", "v0001", ["Every hand of v0001 is read"]),
         (SOUND, "remove", "v0001", ["v0001 (60 hands, 1.5 MB) is removed for good"]),
