@@ -132,16 +132,16 @@ def detect_queries(path: Path, detector: HandDetector) -> list[Query]:
     """Every hand of an image; raises HandsimError for an image that cannot be used or shows no hand."""
     if not path.exists():
         raise NotThereError(f"{path} does not exist; give an image, or a hand's id with --hand")
-    kind = tell_kind(path)
-    if kind in ("video", "tar"):
+    try:
+        kind = tell_kind(path)
+        picture = None if kind in ("video", "tar") else decode_picture(path)
+    except HandsimError as error:
+        raise HandsimError(f"{path}: {error}") from error
+    if picture is None:
         what = "frames" if kind == "video" else "pictures"
         raise HandsimError(f"{path} is a {kind}; give one of its {what} as an image")
     if kind == "animation":
         print(f"handsim: of the animation {path} only the first frame is looked at", file=sys.stderr)
-    try:
-        picture = decode_picture(path)
-    except HandsimError as error:
-        raise HandsimError(f"{path}: {error}") from error
     hands = detect_hands(picture.pixels, detector)
     if not hands:
         raise HandsimError(f"no hand was found in {path}; try an image where one is larger or clearer")

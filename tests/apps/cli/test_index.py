@@ -81,7 +81,7 @@ def test_hands_are_added_and_the_version_verified(own_home: Path, capsys: Captur
     assert "70 hands in" in run_ok(capsys, *synth)
     lacking = run_ok(capsys, "index", "verify", *at)
     assert re.search(r"in the pool, not here +10\n", lacking)
-    assert "`handsim index add` makes the hands searchable" in lacking
+    assert f"`handsim index add --home {own_home}` makes the hands searchable" in lacking
     assert "no hand" in run_refused(capsys, "query", "--hand", pick_hand(own_home, 69), *at)
     # The home's embedding may have changed meanwhile: a version is added to with its own.
     fingerprint = open_catalog(own_home / "index").info("v0001").embedding_fingerprint
@@ -137,7 +137,9 @@ def test_an_unsound_version_ends_verify_with_1(tmp_path: Path, capsys: Capture) 
     assert "has v0001, which is not current; `handsim index publish v0001` makes it so" in unpublished
     listing = run_ok(capsys, "index", "list", *at)
     assert re.search(r"^unpublished +v0001", listing, re.MULTILINE)
-    assert listing.endswith("\nnone of them is current; `handsim index publish v0001` makes it so\n")
+    assert listing.endswith(
+        f"\nnone of them is current; `handsim index publish v0001 --home {tmp_path}` makes it so\n"
+    )
 
 
 @pytest.mark.slow

@@ -112,7 +112,7 @@ def test_vectors_and_places_come_from_the_index_and_its_map(
             ("coco", "--out", "OUT/x", "--like", "0000000000000001"),
             "no hand 0000000000000001 in index version",
         ),
-        (("coco", "--out", "OUT/x", "--label", "none such"), "no hand of"),
+        (("coco", "--out", "OUT/x", "--label", "none such"), "no label 'none such' in"),
         (("coco", "--out", "OUT/x", "--max-score", "7"), "max_score is 7.0; it lies between 0 and 1"),
     ],
 )

@@ -132,7 +132,9 @@ def test_an_outline_shows_its_hands_together(page: Page, site: str) -> None:
     expect(selected(page)).to_have_count(60)
     page.get_by_role("button", name="Close").click()
     expect(selected(page)).to_have_count(0)
-    page.get_by_role("button", name="Choose the hands that are in view").press("Enter")  # the keyboard alone is enough
+    page.get_by_role("button", name="Choose the hands that are in view").press(
+        "Enter"
+    )  # the keyboard alone is enough
     expect(selected(page)).to_have_count(60)
     selected(page).first.locator("button.frame").press("Enter")
     expect(page).to_have_url(re.compile(r"/\?hand=[0-9a-f]{16}$"))

@@ -79,7 +79,7 @@ def test_a_version_is_published_rolled_back_and_removed_once_that_is_confirmed(
     assert current(own_home) == "v0002"
     assert "v0002 is now the current version" in texts(page)
     assert "is now the current" not in texts(page.run())  # it is said once
-    assert "answered by **v0002**" in texts(other.run())
+    assert "Searches use version **v0002**" in texts(other.run())
     assert "is now the current" not in texts(other)
     # The other one wants to roll back, too, and looks at an old page meanwhile.
     other.button("index_rollback").click().run()
