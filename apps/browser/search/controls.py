@@ -101,4 +101,4 @@ def _take_change(name: str) -> None:
     changes = {name: value}
     if name == "diversity" and value:
         changes["one_per_video"] = False  # they exclude each other
-    st.query_params.from_dict(replace(session.read_question(), **changes).to_params())
+    session.change_conditions(replace(session.read_question(), **changes))

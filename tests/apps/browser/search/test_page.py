@@ -160,13 +160,13 @@ def test_a_hand_with_unlabelled_joints_is_drawn_without_them_and_refused_with_th
 
 def test_an_id_or_a_preset_pose_is_searched(visit: Visit, home: Path) -> None:
     page = visit(home)
-    page.segmented_control(key="start_way").set_value("Id").run()
+    page.segmented_control(key="start").set_value("Id").run()
     page.text_input(key="start_id").set_value("12").run()
     assert "is not a hand id" in page.warning[0].value
     page.text_input(key="start_id").set_value(pick_hand(home)).run()
     assert address(page)["hand"] == pick_hand(home)
     assert "**24 hands**" in head(page)
-    page.segmented_control(key="start_way").set_value("Pose").run()
+    page.segmented_control(key="start").set_value("Pose").run()
     page.pills(key="start_preset").set_value("Fist").run()
     assert "**24 hands**" in head(page)
     assert len(address(page)["pose"].split(".")) == 42
@@ -209,7 +209,7 @@ def test_a_picture_without_a_hand_is_searched_once(
 
     monkeypatch.setattr(HandFinder, "find", record)
     page = visit(home)
-    page.segmented_control(key="start_way").set_value("Photograph").run()
+    page.segmented_control(key="start").set_value("Photograph").run()
     page.file_uploader[0].set_value(("text.jpg", b"no picture", "image/jpeg")).run()
     page.button[0].click().run()
     assert page.error[0].value.startswith("text\\.jpg is not a picture; upload a photograph")
