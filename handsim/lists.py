@@ -12,7 +12,7 @@ Parquet, so that people read it and `diff` compares it: 100,000 ids take 2 MB, 0
 import json
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -71,6 +71,16 @@ class HandLists:
             raise self._unknown(name) from error
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise HandsimError(f"{file} cannot be read as a list of hands: {error}") from error
+
+    def union(self, names: Iterable[str]) -> frozenset[int]:
+        """The hands of some lists together; raises HandsimError, as `read` does, and where they hold none."""
+        names = list(names)
+        hands = frozenset(hand_id for name in names for hand_id in self.read(name).hand_ids.tolist())
+        if not hands:
+            raise HandsimError(
+                f"list {' and '.join(map(repr, names))} holds no hand; `handsim list add` adds some"
+            )
+        return hands
 
     def create(self, name: str, hand_ids: ArrayLike, note: str = "") -> HandList:
         """A new list; raises HandsimError for an impossible name, or one that is taken."""
