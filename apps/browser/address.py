@@ -1,6 +1,6 @@
 """Widgets whose values are parameters of the page's address, so that a link shows the same, and *back* works.
 
-    by = st.selectbox("Judged on", splits, **address.option("split", splits, splits[0]))
+    by = st.selectbox("Judged on", splits, **address.option("split", splits, splits[0], given="index"))
 
 The address decides what the widget shows, and a change goes into the address. A default is left out of it.
 What cannot be used of an address is left out and said (`show_notes`).
@@ -8,7 +8,7 @@ What cannot be used of an address is left out and said (`show_notes`).
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import streamlit as st
 
@@ -51,14 +51,15 @@ def option(
     default: T | None,
     show: Callable[[T], str] = str,
     *,
+    given: Literal["default", "index", "value"] = "default",
     explicit: bool = False,
     resets: Collection[str] = (),
 ) -> dict[str, Any]:
     """What ties a widget for one of some options (a default of None: or for none) to the parameter ``name``.
 
-    ``show`` is the widget's format_func. ``explicit``: the default is written once it was chosen, too, as it
-    would be another one when something was added to the home. A change leaves out the parameters ``resets``,
-    whose options depend on this one.
+    ``show`` is the widget's format_func, ``given`` what it calls its first value. ``explicit``: the default
+    is written once it was chosen, too, as it would be another one when something was added to the home. A
+    change leaves out the parameters ``resets``, whose options depend on this one.
     """
     texts = _texts(options, show)
     value: T | None = default
@@ -68,7 +69,8 @@ def option(
         else:
             _note_unknown(name, text, options)
     unwritten = None if explicit else default
-    return _tie(name, value, lambda chosen: [] if chosen == unwritten else [str(chosen)], resets)
+    tied = _tie(name, value, lambda chosen: [] if chosen == unwritten else [str(chosen)], resets)
+    return {**tied, given: list(options).index(value) if given == "index" and value is not None else value}
 
 
 def some(
@@ -90,7 +92,8 @@ def some(
         if not value and given != [""]:
             value = list(default)
     # None of them is an empty value: without the parameter there would be the default.
-    return _tie(name, value, lambda chosen: [str(each) for each in chosen] or [""], resets)
+    tied = _tie(name, value, lambda chosen: [str(each) for each in chosen] or [""], resets)
+    return {**tied, "default": value}
 
 
 def flag(name: str, default: bool, *, resets: Collection[str] = ()) -> dict[str, Any]:
@@ -102,7 +105,8 @@ def flag(name: str, default: bool, *, resets: Collection[str] = ()) -> dict[str,
     def to_texts(on: bool) -> list[str]:
         return [] if on == default else ["yes" if on else "no"]
 
-    return _tie(name, is_on(name, default), to_texts, resets)
+    value = is_on(name, default)
+    return {**_tie(name, value, to_texts, resets), "value": value}
 
 
 def is_on(name: str, default: bool) -> bool:
@@ -123,7 +127,8 @@ def number(name: str, low: float, high: float, default: float) -> dict[str, Any]
         value = min(max(asked, low), high) if asked == asked else default  # NaN is not itself
         if value != asked:
             note(f"{name} is {asked:g} in the address; {value:g} is taken.")
-    return _tie(name, value, lambda chosen: [] if chosen == default else [f"{chosen:g}"])
+    tied = _tie(name, value, lambda chosen: [] if chosen == default else [f"{chosen:g}"])
+    return {**tied, "value": value}
 
 
 def _texts(options: Sequence[T], show: Callable[[T], str]) -> dict[str, T]:

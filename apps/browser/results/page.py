@@ -120,7 +120,12 @@ def _choose_split(groups: Sequence[PoseGroup]) -> list[PoseGroup]:
         width=260,
         help="Dataset and split: only what was measured on the same hands can be compared",
         **address.option(
-            "split", list(splits), next(iter(splits)), explicit=True, resets=("alignment", *_OF_EVALUATIONS)
+            "split",
+            list(splits),
+            next(iter(splits)),
+            given="index",
+            explicit=True,
+            resets=("alignment", *_OF_EVALUATIONS),
         ),
     )
     return splits[chosen]
@@ -139,7 +144,7 @@ def _choose_alignment(groups: Sequence[PoseGroup]) -> str:
         format_func=show,
         width=260,
         help="How predictions are aligned before they are judged; a star: as papers on this dataset report",
-        **address.option("alignment", there, (official or there)[0], show, explicit=True),
+        **address.option("alignment", there, (official or there)[0], show, given="index", explicit=True),
     )
 
 
@@ -202,7 +207,12 @@ def _choose_one(groups: Sequence[PoseGroup]) -> PoseGroup:
         list(by_title),
         help="Its error joint by joint, and below it its best and worst hands",
         **address.option(
-            "closer", list(by_title), next(iter(by_title)), explicit=True, resets=("closer_seed",)
+            "closer",
+            list(by_title),
+            next(iter(by_title)),
+            given="index",
+            explicit=True,
+            resets=("closer_seed",),
         ),
     )
     return by_title[chosen]
@@ -231,7 +241,7 @@ def _samples(group: PoseGroup) -> None:
         member = group.members[0]
         if len(group.members) > 1:
             seeds = {f"seed {each.seed}": each for each in group.members}
-            tie = address.option("closer_seed", list(seeds), next(iter(seeds)))
+            tie = address.option("closer_seed", list(seeds), next(iter(seeds)), given="index")
             help = "The training whose hands are shown"
             member = seeds[st.selectbox("Of", list(seeds), width=160, help=help, **tie)]
         _downloads(member)
@@ -329,7 +339,7 @@ def retrieval_section(library: Library, places: Sequence[RunPlace]) -> None:
             titles,
             width=320,
             help="The evaluation whose charts are shown",
-            **address.option("retrieval_run", titles, at_first, explicit=True),
+            **address.option("retrieval_run", titles, at_first, given="index", explicit=True),
         )
         place, report = next((place, report) for place, report in reports if place.title == title)
         if isinstance(pairs := report.get(KEY), dict):
@@ -400,6 +410,7 @@ def experiment_section(library: Library) -> None:
                 "experiment",
                 list(files),
                 next(iter(files)),
+                given="index",
                 explicit=True,
                 resets=[each for each in session.read_params() if each.startswith(_DRAWN)],
             ),
@@ -458,7 +469,7 @@ def _table(table: Table, number: int) -> None:
             format_func=lambda name: metrics[name].title,
             width=320,
             help="Which number of the table to draw: means, intervals, and each seed as a dot",
-            **address.option(f"{_DRAWN}{number}", list(metrics), name),
+            **address.option(f"{_DRAWN}{number}", list(metrics), name, given="index"),
         )
     st.altair_chart(experiment_chart(table, metrics[name]), key=f"experiment_{number}")
 

@@ -289,7 +289,9 @@ def _figures(library: Library, titles: Sequence[str]) -> None:
                     with_figures,
                     width=320,
                     help="Whose figures to show",
-                    **address.option("figures_run", with_figures, title, resets=("figure_step",)),
+                    **address.option(
+                        "figures_run", with_figures, title, given="index", resets=("figure_step",)
+                    ),
                 )
             step = _choose_step(list(figures[title]))
         try:
@@ -311,5 +313,5 @@ def _choose_step(steps: Sequence[int]) -> int:
         format_func=lambda step: f"{step:,}",
         width=420,
         help="When the figure was drawn; at its end the slider follows the training",
-        **address.option("figure_step", steps, steps[-1]),
+        **address.option("figure_step", steps, steps[-1], given="value"),
     )
