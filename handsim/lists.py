@@ -64,7 +64,7 @@ class HandLists:
 
     def read(self, name: str) -> HandList:
         """Raises NotThereError for an unknown list, HandsimError for an impossible name or a damaged file."""
-        file = self._file(name)
+        file = self.file(name)
         try:
             return _parse(name, json.loads(file.read_text("utf-8")))
         except FileNotFoundError as error:
@@ -85,7 +85,7 @@ class HandLists:
     def create(self, name: str, hand_ids: ArrayLike, note: str = "") -> HandList:
         """A new list; raises HandsimError for an impossible name, or one that is taken."""
         with self._changing():
-            if self._file(name).exists():
+            if self.file(name).exists():
                 raise HandsimError(f"there is a list {name!r} already; add to it, or take another name")
             return self._write(name, _each_once(hand_ids), note)
 
@@ -112,15 +112,15 @@ class HandLists:
         """Raises HandsimError for an impossible name, or one that is taken."""
         with self._changing():
             self.read(name)
-            if self._file(new_name).exists():
+            if self.file(new_name).exists():
                 raise HandsimError(f"there is a list {new_name!r} already; take another name")
-            self._file(name).rename(self._file(new_name))
+            self.file(name).rename(self.file(new_name))
 
     def delete(self, name: str) -> HandList:
         """Delete a list, not its hands; returns what it held."""
         with self._changing():
             held = self.read(name)
-            self._file(name).unlink()
+            self.file(name).unlink()
             return held
 
     @contextmanager
@@ -131,7 +131,8 @@ class HandLists:
             lock.acquire(wait=True)
             yield
 
-    def _file(self, name: str) -> Path:
+    def file(self, name: str) -> Path:
+        """Where a list lies, or would; raises HandsimError for an impossible name."""
         name = unicodedata.normalize("NFC", name)
         if not _NAME.fullmatch(name) or name.lower() == _NONE:
             raise HandsimError(
@@ -153,7 +154,7 @@ class HandLists:
         note = " ".join(note.split())
         head = json.dumps({"format": _FORMAT, "note": note, "changed_at": changed_at}, ensure_ascii=False)
         lines = ",\n".join(f'"{hand_id:016x}"' for hand_id in hand_ids.tolist())
-        write_text_atomically(self._file(name), f'{head[:-1]}, "hands": [\n{lines}\n]}}\n')
+        write_text_atomically(self.file(name), f'{head[:-1]}, "hands": [\n{lines}\n]}}\n')
         return HandList(name, hand_ids, note, changed_at)
 
 

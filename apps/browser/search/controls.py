@@ -11,12 +11,13 @@ from handsim.hand import SIDES
 from handsim.pool import Pool
 
 _KEY: Final = "condition_"
-_RARE: Final = ("sources", "labels", "diversity", "max_distance")
+_RARE: Final = ("sources", "labels", "lists", "not_lists", "diversity", "max_distance")
 _FIRST_LIMIT: Final = 1.0
 
 
-def draw_controls(question: Question, pool: Pool) -> None:
-    for name in ("k", "one_per_video", "sources", "labels", "side", "diversity"):
+def draw_controls(question: Question, pool: Pool, lists: tuple[str, ...]) -> None:
+    """``lists`` are the named lists of the home."""
+    for name in ("k", "one_per_video", "sources", "labels", "lists", "not_lists", "side", "diversity"):
         value = getattr(question, name)
         session.set_widget(_KEY + name, list(value) if isinstance(value, tuple) else value)
     session.set_widget(_KEY + "other_video", question.other_video and question.has_video)
@@ -50,12 +51,14 @@ def draw_controls(question: Question, pool: Pool) -> None:
     active = sum(name in _RARE for name in question.conditions)
     more = f"More conditions ({active} active)" if active else "More conditions"
     with st.popover(more, icon=":material/tune:"):  # a tooltip would lie over what it opens
-        _draw_rare_controls(question, pool)
+        _draw_rare_controls(question, pool, lists)
 
 
-def _draw_rare_controls(question: Question, pool: Pool) -> None:
+def _draw_rare_controls(question: Question, pool: Pool, lists: tuple[str, ...]) -> None:
     _draw_choice("Source", "sources", pool.sources.names, "Only hands of these collections; none chosen: all")
     _draw_choice("Label", "labels", pool.labels.names, "Only hands with these labels; none chosen: any")
+    _draw_choice("List", "lists", lists, "Only hands of these lists; none chosen: all")
+    _draw_choice("Not of list", "not_lists", lists, "No hand of these lists")
     st.slider(
         "Diversity",
         0.0,

@@ -46,6 +46,7 @@ from handsim.detection import DetectedHand
 from handsim.english import describe_distance, describe_place, pluralize
 from handsim.errors import HandsimError, NotThereError, UnusableError
 from handsim.hand import format_hand_id, parse_hand_id
+from handsim.lists import HandLists
 from handsim.pool import Pool
 from index import IndexVersion
 
@@ -79,6 +80,8 @@ _CONDITION_TITLES: Final[dict[Condition, str]] = {
     "one_per_video": "one per video",
     "sources": "the source",
     "labels": "the label",
+    "lists": "the list",
+    "not_lists": "the list that is left out",
     "side": "the side",
     "max_distance": "the distance limit",
     "diversity": "diversity",
@@ -274,7 +277,8 @@ def _draw_results(library: Library) -> None:
     if text := st.session_state.pop(_TOAST, None):
         st.toast(text, icon=":material/info:")
     with show_errors(), address.show_notes():
-        question = session.read_question()
+        lists = HandLists(library.home.lists).names()
+        question = _leave_out_lists(session.read_question(), lists)
         for text in session.read_notes():
             address.note(text)
         with library.open_version() as version:
@@ -286,9 +290,21 @@ def _draw_results(library: Library) -> None:
             left, right = st.columns([1, 3], gap="large")
             with left:
                 _draw_query(library, pool, version, question)
+                draw_controls(question, pool, tuple(lists))
             # If there is no answer, as for an unknown hand, the query and its conditions stay.
             with right, show_errors():
                 _draw_answer(library, pool, version, question)
+
+
+def _leave_out_lists(question: Question, names: list[str]) -> Question:
+    """The question without lists that the home does not have, which is said."""
+    for name in dict.fromkeys((*question.lists, *question.not_lists)):
+        if name not in names:
+            address.note(f"There is no list {name[:60]!r}, which the address names; it is left out.")
+    lists, not_lists = (
+        tuple(name for name in chosen if name in names) for chosen in (question.lists, question.not_lists)
+    )
+    return replace(question, lists=lists, not_lists=not_lists)
 
 
 def _draw_trail(library: Library, pool: Pool) -> None:
@@ -352,7 +368,6 @@ def _draw_query(library: Library, pool: Pool, version: IndexVersion, question: Q
             args=(question,),
             help="Show where this hand lies among all poses",
         )
-    draw_controls(question, pool)
 
 
 def _draw_answer(library: Library, pool: Pool, version: IndexVersion, question: Question) -> None:
@@ -363,7 +378,7 @@ def _draw_answer(library: Library, pool: Pool, version: IndexVersion, question: 
         _tell_unknown(library, pool, version, question, unknown)
         return
     crops = find_crops(question)
-    answer = answer_question(version, question, crops)
+    answer = answer_question(version, question, crops, library.read_lists)
     stacks = stack_by_video(answer.neighbors)
     shown = stacks if question.stacked else [(neighbor, 0) for neighbor in answer.neighbors]
     pairs = library.find_random_pairs(version)
