@@ -32,8 +32,11 @@ _MOST_DETECTIONS: Final = 256
 
 
 def enter_page(page: str) -> None:
-    """Note which page this is. Without parameters, as after a click in the navigation, its address gets those
-    again that it had when the visitor left it."""
+    """Note which page this is.
+
+    Without parameters, as after a click in the navigation, its address gets those again that it had when the
+    visitor left it.
+    """
     previous_page, st.session_state[_PAGE] = st.session_state.get(_PAGE), page
     saved = _addresses().get(page)
     if saved and previous_page not in (None, page) and not st.query_params:

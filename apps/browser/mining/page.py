@@ -10,6 +10,7 @@ import altair as alt
 import streamlit as st
 
 from apps.browser import address
+from apps.browser.charts import draw_chart
 from apps.browser.components.hand_grid import Card, hand_grid
 from apps.browser.library import Library
 from apps.browser.mining import policy
@@ -417,7 +418,7 @@ def _distances(result: TrialResult, against: TrialResult | None, than: Against) 
     sets = {"mined": result.pose_distances, "random": result.random_distances}
     if against is not None:
         sets[POLICIES[than]] = against.pose_distances
-    st.altair_chart(
+    draw_chart(
         distances_chart(histogram(sets)),
         alt="Histogram of the distances between the joints of mined pairs and of random ones",
     )

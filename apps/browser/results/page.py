@@ -10,6 +10,7 @@ import numpy as np
 import streamlit as st
 
 from apps.browser import address, session
+from apps.browser.charts import draw_chart
 from apps.browser.library import Library
 from apps.browser.results.charts import (
     SHAPES,
@@ -94,7 +95,7 @@ def pose_section(library: Library, places: Sequence[RunPlace]) -> None:
         with left:
             st.markdown(f"**Joints within a distance of the truth**, {ALIGNMENT_TITLES[alignment]}")
             if compared:
-                st.altair_chart(pck_chart(compared, alignment), key="pck")
+                draw_chart(pck_chart(compared, alignment), key="pck")
         with right:
             group = _choose_one(groups)
             _joint_errors(group, groups, alignment)
@@ -231,7 +232,7 @@ def _joint_errors(group: PoseGroup, groups: Sequence[PoseGroup], alignment: str)
         "for what the mean pose has there",
     )
     floor = group.report.mean_pose_joints_mm.get(alignment)
-    st.altair_chart(hand_chart(errors, floor, largest), width="content", key="hand")
+    draw_chart(hand_chart(errors, floor, largest), width="content", key="hand")
 
 
 def _samples(group: PoseGroup) -> None:
@@ -369,7 +370,7 @@ def _pairs_3d(pairs: Mapping[str, Any]) -> None:
             chart = pairs_chart(rows, largest_mm=max(row["mm"] for row in rows), with_legend=True)
         with sides[number % 2]:
             st.markdown(f"**{title}**")
-            st.altair_chart(chart, key=f"pairs_3d_{number}")
+            draw_chart(chart, key=f"pairs_3d_{number}")
 
 
 def _retrieval_figures(place: RunPlace, report: Mapping[str, Any]) -> None:
@@ -383,9 +384,7 @@ def _retrieval_figures(place: RunPlace, report: Mapping[str, Any]) -> None:
         with sides[number % 2]:
             if caption in charts:
                 st.markdown(f"**{caption}**")
-                st.altair_chart(
-                    charts[caption], key=f"retrieval_{number}", alt=f"{caption}, of {place.title}"
-                )
+                draw_chart(charts[caption], key=f"retrieval_{number}", alt=f"{caption}, of {place.title}")
             else:
                 st.image(pictures[caption].read_bytes(), caption, alt=f"{caption}, of {place.title}")
 
@@ -471,7 +470,7 @@ def _table(table: Table, number: int) -> None:
             help="Which number of the table to draw: means, intervals, and each seed as a dot",
             **address.option(f"{_DRAWN}{number}", list(metrics), name, given="index"),
         )
-    st.altair_chart(experiment_chart(table, metrics[name]), key=f"experiment_{number}")
+    draw_chart(experiment_chart(table, metrics[name]), key=f"experiment_{number}")
 
 
 _POSES: Final = "Poses"

@@ -7,6 +7,7 @@ import pyarrow as pa
 import streamlit as st
 
 from apps.browser import address
+from apps.browser.charts import draw_chart
 from apps.browser.library import Library
 from apps.browser.training.curves import LOSS, Panel, Points, curve_chart, last_step, panel_table, panels
 from apps.browser.training.runs import BUDGET_BYTES, RunRecord, State, run_figures
@@ -269,7 +270,7 @@ def _draw(
         last_step=last_step(curves),
         is_first=is_first,
     )
-    st.altair_chart(chart, key=f"panel_{panel.metric}")
+    draw_chart(chart, key=f"panel_{panel.metric}")
 
 
 def _figures(library: Library, titles: Sequence[str]) -> None:
