@@ -46,6 +46,15 @@ def save_address(page: str) -> None:
     st.session_state[_ADDRESSES] = {**_addresses(), page: st.query_params.to_dict()}
 
 
+def save_question(page: str) -> None:
+    """`save_address` of the search page or the map; the other one gets the same question."""
+    save_address(page)
+    names, question = Question.param_names(), read_question().to_params()
+    other = MAP_PATH if page == SEARCH_PATH else SEARCH_PATH
+    own = {name: value for name, value in _addresses().get(other, {}).items() if name not in names}
+    st.session_state[_ADDRESSES] = {**_addresses(), other: own | question}
+
+
 def _addresses() -> dict[str, dict[str, str]]:
     addresses: dict[str, dict[str, str]] = st.session_state.get(_ADDRESSES, {})
     return addresses
@@ -72,6 +81,13 @@ def last_question() -> Question:
     return Question.from_params(_addresses().get(SEARCH_PATH, {}))[0]
 
 
+def change_conditions(question: Question) -> None:
+    """Put a question into the address, which is about the same subject as the one before."""
+    names = Question.param_names()
+    own = {name: value for name, value in st.query_params.to_dict().items() if name not in names}
+    st.query_params.from_dict(own | question.to_params())
+
+
 def ask(question: Question) -> None:
     """Put a question into the address, which the page then answers; add the previous one to the trail."""
     previous = read_question()
@@ -79,7 +95,7 @@ def ask(question: Question) -> None:
         trail: list[Question] = st.session_state.get(_TRAIL, [])
         others = [other for other in trail if other.subject != previous.subject]
         st.session_state[_TRAIL] = [*others, previous][-_LONGEST_TRAIL:]
-    st.query_params.from_dict(question.to_params())
+    change_conditions(question)
 
 
 def get_trail() -> list[Question]:
@@ -142,7 +158,7 @@ def search_for(question: Question) -> NoReturn:
 
 
 def show_on_map(question: Question) -> NoReturn:
-    """Go to the map with the question's hand marked; works within callbacks and fragments, too.
+    """Go to the map, which shows the question's answer; works within callbacks and fragments, too.
 
     The address keeps the whole question. Streamlit writes it into the address of the page that it leaves, so
     with the hand alone the browser's way back would lose the conditions.

@@ -25,7 +25,11 @@ from apps.browser.tray.page import draw_tray
 _HERE: Final = Path(__file__)
 # The address parameters of a page, which are restored when the visitor comes back. This is a comment and
 # not a docstring, because Streamlit writes the bare strings of its script on the page.
-_PARAMS: Final = {SEARCH_PATH: Question.param_names(), MINING_PATH: MiningTrial.names()}
+_PARAMS: Final = {
+    SEARCH_PATH: Question.param_names(),
+    MAP_PATH: Question.param_names(),
+    MINING_PATH: MiningTrial.names(),
+}
 _RELOAD_SCRIPT: Final = _HERE.with_name("reload.js").read_text("utf-8")
 
 

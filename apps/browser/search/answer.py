@@ -47,7 +47,7 @@ def answer_question(version: IndexVersion, question: Question, crops: Crops = Ma
     Raises NotThereError for a hand that the version does not hold; HandsimError for an empty question, and
     for a pose without a picture if the version embeds pictures.
     """
-    vectors = _embed_poses(version, question, crops)
+    vectors = embed_poses(version, question, crops)
     neighbors = tuple(_search(version, question, vectors)[0])
     candidates = () if neighbors else question.conditions
     to_relax = [
@@ -56,7 +56,7 @@ def answer_question(version: IndexVersion, question: Question, crops: Crops = Ma
     return Answer(version.info.name, neighbors, tuple(to_relax))
 
 
-def _embed_poses(version: IndexVersion, question: Question, crops: Crops) -> dict[Pose, NDArray[np.float32]]:
+def embed_poses(version: IndexVersion, question: Question, crops: Crops) -> dict[Pose, NDArray[np.float32]]:
     """A vector [D] for each pose that is asked about."""
     poses = question.poses
     if not poses:

@@ -1,5 +1,6 @@
 """The conditions of a question as widgets: they show the address, and a change goes into the address."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -38,21 +39,41 @@ def draw_controls(question: Question, pool: Pool) -> None:
         disabled=question.diversity > 0,
         **_bind("one_per_video"),
     )
-    st.pills(
-        "Side",
-        SIDES,
-        help="The subject's own hand; left hands are shown mirrored. None chosen: both",
-        **_bind("side"),
-    )
+    _draw_side(())
     active = sum(name in _RARE for name in question.conditions)
     more = f"More conditions ({active} active)" if active else "More conditions"
     with st.popover(more, icon=":material/tune:"):  # a tooltip would lie over what it opens
         _draw_rare_controls(question, pool)
 
 
+def draw_hand_conditions(question: Question, pool: Pool, *, redraw: Sequence[str]) -> None:
+    """The conditions on hands themselves, for the map; a change draws the fragments ``redraw`` again."""
+    session.set_widget(_KEY + "side", question.side)
+    for name in ("sources", "labels"):
+        session.set_widget(_KEY + name, list(getattr(question, name)))
+    _draw_side(redraw)
+    _draw_names(pool, redraw)
+
+
+def _draw_side(redraw: Sequence[str]) -> None:
+    st.pills(
+        "Side",
+        SIDES,
+        help="The subject's own hand; left hands are shown mirrored. None chosen: both",
+        **_bind("side", redraw=redraw),
+    )
+
+
+def _draw_names(pool: Pool, redraw: Sequence[str]) -> None:
+    help = "Only hands of these collections; none chosen: all"
+    _draw_choice("Source", "sources", pool.sources.names, help, redraw)
+    _draw_choice(
+        "Label", "labels", pool.labels.names, "Only hands with these labels; none chosen: any", redraw
+    )
+
+
 def _draw_rare_controls(question: Question, pool: Pool) -> None:
-    _draw_choice("Source", "sources", pool.sources.names, "Only hands of these collections; none chosen: all")
-    _draw_choice("Label", "labels", pool.labels.names, "Only hands with these labels; none chosen: any")
+    _draw_names(pool, ())
     st.slider(
         "Diversity",
         0.0,
@@ -78,20 +99,20 @@ def _draw_rare_controls(question: Question, pool: Pool) -> None:
         )
 
 
-def _draw_choice(label: str, name: str, options: tuple[str, ...], help: str) -> None:
+def _draw_choice(label: str, name: str, options: tuple[str, ...], help: str, redraw: Sequence[str]) -> None:
     # A link may contain names that this pool does not have. They are offered so that they can be removed.
     chosen = st.session_state[_KEY + name]
     options = (*options, *(each for each in chosen if each not in options))
     if options:
-        st.multiselect(label, options, help=help, **_bind(name))
+        st.multiselect(label, options, help=help, **_bind(name, redraw=redraw))
 
 
-def _bind(name: str, *, condition: str | None = None) -> dict[str, Any]:
+def _bind(name: str, *, condition: str | None = None, redraw: Sequence[str] = ()) -> dict[str, Any]:
     """What ties a widget to a condition, by default the one of its name."""
-    return {"key": _KEY + name, "on_change": _take_change, "args": (condition or name,)}
+    return {"key": _KEY + name, "on_change": _take_change, "args": (condition or name, redraw)}
 
 
-def _take_change(name: str) -> None:
+def _take_change(name: str, redraw: Sequence[str]) -> None:
     """Put a widget's value into the address."""
     value: Any = st.session_state[_KEY + name]
     if name == "max_distance" and not st.session_state[_KEY + "capped"]:
@@ -101,4 +122,6 @@ def _take_change(name: str) -> None:
     changes = {name: value}
     if name == "diversity" and value:
         changes["one_per_video"] = False  # they exclude each other
-    st.query_params.from_dict(replace(session.read_question(), **changes).to_params())
+    session.change_conditions(replace(session.read_question(), **changes))
+    if redraw:
+        st.rerun(list(redraw))

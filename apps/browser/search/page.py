@@ -276,7 +276,7 @@ def _draw_results(library: Library) -> None:
         st.toast(text, icon=":material/info:")
     with show_errors():
         question = session.read_question()
-        session.save_address(SEARCH_PATH)
+        session.save_question(SEARCH_PATH)
         for note in session.read_notes():
             st.warning(escape(note), icon=":material/link_off:")
         with library.open_version() as version:
@@ -345,15 +345,14 @@ def _draw_query(library: Library, pool: Pool, version: IndexVersion, question: Q
         skeletons=_shows_skeletons(),
         compact=len(question.like) + len(question.unlike) > 1,
     )
-    if question.hand is not None:
-        st.button(
-            "On the map",
-            key="search_on_map",
-            icon=":material/map:",
-            on_click=show_on_map,
-            args=(question,),
-            help="Show where this hand lies among all poses",
-        )
+    st.button(
+        "On the map",
+        key="search_on_map",
+        icon=":material/map:",
+        on_click=show_on_map,
+        args=(question,),
+        help="Show where the query and its results lie among all poses",
+    )
     draw_controls(question, pool)
 
 
