@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from playwright.sync_api import Browser, Locator, Page, WebSocket, expect
 
+from handsim import Pool
 from tests.apps.browser.end_to_end.test_search import answers, centre
 from tests.apps.commands import pick_hand
 
@@ -152,13 +153,14 @@ def test_a_key_of_the_legend_highlights_its_hands(page: Page, site: str) -> None
     expect(key).to_have_attribute("aria-pressed", "true")
 
 
-def test_an_entry_of_the_legend_is_a_condition_also_of_search(page: Page, site: str) -> None:
+def test_an_entry_of_the_legend_is_a_condition_also_of_search(page: Page, site: str, home: Path) -> None:
+    rights = 60 - int(Pool.open(home / "pool").is_left.sum())
     open_map(page, f"{site}/map?colour=Side")
     right, left = (page.locator(f".key[data-name='{side}']") for side in ("right", "left"))
     right.click()
     expect(right).to_have_attribute("aria-pressed", "true")
-    expect(page.get_by_text("30 of 60 hands")).to_be_visible()
-    expect(stage(page)).to_have_attribute("data-shown", "30")
+    expect(page.get_by_text(f"{rights} of 60 hands")).to_be_visible()
+    expect(stage(page)).to_have_attribute("data-shown", str(rights))
     left.press("Enter")
     expect(page).to_have_url(re.compile("side=left"))
     expect(right).to_have_attribute("aria-pressed", "false")
