@@ -21,6 +21,7 @@ SEARCH_PATH: Final = "search"
 MAP_PATH: Final = "map"
 MINING_PATH: Final = "mining"
 
+_OF_ONE_QUESTION: Final = (SEARCH_PATH, MAP_PATH)
 _TRAIL: Final = "search_trail"
 _VISITOR: Final = "visitor"
 _COOKIE: Final = "handsim_visitor"
@@ -62,7 +63,16 @@ def write_params(names: Iterable[str], params: Mapping[str, str | Sequence[str]]
 
 
 def _save_address() -> None:
-    st.session_state[_ADDRESSES] = {**_addresses(), st.session_state.get(_PAGE, ""): read_params()}
+    """Remember the address of this page; the search page and the map share their question."""
+    page, params, addresses = st.session_state.get(_PAGE, ""), read_params(), _addresses()
+    addresses = {**addresses, page: params}
+    if page in _OF_ONE_QUESTION:
+        names = Question.param_names()
+        question = {name: values for name, values in params.items() if name in names}
+        for other in _OF_ONE_QUESTION:
+            display = {name: value for name, value in addresses.get(other, {}).items() if name not in names}
+            addresses[other] = {**display, **question}
+    st.session_state[_ADDRESSES] = addresses
 
 
 def _addresses() -> dict[str, dict[str, list[str]]]:
@@ -194,7 +204,7 @@ def open_address(address: str) -> NoReturn:
 
 
 def show_on_map(question: Question) -> NoReturn:
-    """Go to the map with the question's hand marked; works within callbacks and fragments, too.
+    """Go to the map, which shows the question's answer; works within callbacks and fragments, too.
 
     The address keeps the whole question. Streamlit writes it into the address of the page that it leaves, so
     with the hand alone the browser's way back would lose the conditions.

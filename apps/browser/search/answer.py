@@ -41,7 +41,7 @@ class Answer:
     """If there are no neighbors: the conditions of which each, left out alone, lets hands in."""
 
 
-def _read_no_lists(names: tuple[str, ...]) -> frozenset[int]:
+def read_no_lists(names: tuple[str, ...]) -> frozenset[int]:
     raise NotThereError(f"no list {names[0]!r}; there is none")
 
 
@@ -49,14 +49,14 @@ def answer_question(
     version: IndexVersion,
     question: Question,
     crops: Crops = MappingProxyType({}),
-    read_lists: ReadLists = _read_no_lists,
+    read_lists: ReadLists = read_no_lists,
 ) -> Answer:
     """Search a version; ``crops`` are the pictures that poses were found in, where they were found in any.
 
     Raises NotThereError for a hand that the version does not hold; HandsimError for an empty question, and
     for a pose without a picture if the version embeds pictures.
     """
-    vectors = _embed_poses(version, question, crops)
+    vectors = embed_poses(version, question, crops)
     neighbors = tuple(_search(version, question, vectors, read_lists)[0])
     candidates = () if neighbors else question.conditions
     to_relax = [
@@ -67,7 +67,7 @@ def answer_question(
     return Answer(version.info.name, neighbors, tuple(to_relax))
 
 
-def _embed_poses(version: IndexVersion, question: Question, crops: Crops) -> dict[Pose, NDArray[np.float32]]:
+def embed_poses(version: IndexVersion, question: Question, crops: Crops) -> dict[Pose, NDArray[np.float32]]:
     """A vector [D] for each pose that is asked about."""
     poses = question.poses
     if not poses:

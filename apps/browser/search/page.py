@@ -29,7 +29,7 @@ from apps.browser.search.answer import (
     to_csv,
     to_png,
 )
-from apps.browser.search.controls import draw_controls
+from apps.browser.search.controls import draw_controls, read_question
 from apps.browser.search.question import (
     PRESETS,
     Condition,
@@ -277,10 +277,7 @@ def _draw_results(library: Library) -> None:
     if text := st.session_state.pop(_TOAST, None):
         st.toast(text, icon=":material/info:")
     with show_errors(), address.show_notes():
-        lists = HandLists(library.home.lists).names()
-        question = _leave_out_lists(session.read_question(), lists)
-        for text in session.read_notes():
-            address.note(text)
+        question = read_question(library)
         with library.open_version() as version:
             pool = library.open_pool()
             _draw_trail(library, pool)
@@ -290,21 +287,10 @@ def _draw_results(library: Library) -> None:
             left, right = st.columns([1, 3], gap="large")
             with left:
                 _draw_query(library, pool, version, question)
-                draw_controls(question, pool, tuple(lists))
+                draw_controls(question, pool, tuple(HandLists(library.home.lists).names()))
             # If there is no answer, as for an unknown hand, the query and its conditions stay.
             with right, show_errors():
                 _draw_answer(library, pool, version, question)
-
-
-def _leave_out_lists(question: Question, names: list[str]) -> Question:
-    """The question without lists that the home does not have, which is said."""
-    for name in dict.fromkeys((*question.lists, *question.not_lists)):
-        if name not in names:
-            address.note(f"There is no list {name[:60]!r}, which the address names; it is left out.")
-    lists, not_lists = (
-        tuple(name for name in chosen if name in names) for chosen in (question.lists, question.not_lists)
-    )
-    return replace(question, lists=lists, not_lists=not_lists)
 
 
 def _draw_trail(library: Library, pool: Pool) -> None:
@@ -359,15 +345,14 @@ def _draw_query(library: Library, pool: Pool, version: IndexVersion, question: Q
         skeletons=_shows_skeletons(),
         compact=len(question.like) + len(question.unlike) > 1,
     )
-    if question.hand is not None:
-        st.button(
-            "On the map",
-            key="search_on_map",
-            icon=":material/map:",
-            on_click=show_on_map,
-            args=(question,),
-            help="Show where this hand lies among all poses",
-        )
+    st.button(
+        "On the map",
+        key="search_on_map",
+        icon=":material/map:",
+        on_click=show_on_map,
+        args=(question,),
+        help="Show where the query and its results lie among all poses",
+    )
 
 
 def _draw_answer(library: Library, pool: Pool, version: IndexVersion, question: Question) -> None:
