@@ -93,10 +93,13 @@ def hover_channel(
     key: str,
     on_hover: Callable[[int, int], None],
     answer: dict[str, Any] | None,
+    view: str,
+    on_view: Callable[[str], None],
 ) -> None:
     """Receive which hand is under the pointer; ``on_hover`` gets its row and the number of the question.
 
-    ``answer`` is sent to the canvas, see `describe_hover`.
+    ``answer`` is sent to the canvas, see `describe_hover`. The canvas shows the part ``view`` of the map, and
+    ``on_view`` gets the part that a visitor moved to, see `apps.browser.map.link`.
     """
 
     def take_hover() -> None:
@@ -105,8 +108,17 @@ def hover_channel(
         if row is not None and isinstance(turn, int):
             on_hover(row, turn)
 
-    data = {"topic": topic, "kinds": ["hovered"], "answer": answer and {"hand": answer}}
-    _channel(key=key, data=data, on_hovered_change=take_hover)
+    def take_view() -> None:
+        message = st.session_state[key].get("viewed") or {}
+        if message.get("map") == pose_map.checksum and isinstance(message.get("view"), str):
+            on_view(message["view"])
+
+    _channel(
+        key=key,
+        data={"topic": topic, "kinds": ["hovered", "viewed"], "answer": {"view": view, "hand": answer}},
+        on_hovered_change=take_hover,
+        on_viewed_change=take_view,
+    )
 
 
 def describe_hover(

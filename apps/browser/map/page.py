@@ -33,6 +33,7 @@ from apps.browser.map.colouring import (
     colour_tracks,
 )
 from apps.browser.map.columns import MapColumns
+from apps.browser.map.link import read_outline, read_view, write_outline, write_view
 from apps.browser.map.links import Links, find_links
 from apps.browser.map.offer import offer_map
 from apps.browser.map.pose_map import PoseMap
@@ -66,7 +67,6 @@ _LINKS: Final = "map_links"
 _CANVAS: Final = "map_canvas"
 _SELECTION: Final = "map_selection"
 _HOVERED: Final = "map_hovered"
-_OUTLINE: Final = "map_outline"
 _DRAWN_CHOICES: Final = (50_000, 200_000, 500_000, 2_000_000)
 """How many hands can be drawn."""
 _MAX_CARDS: Final = 60
@@ -153,10 +153,9 @@ def _draw_question(library: Library, pose_map: PoseMap) -> None:
                 )
             has_groups = st.toggle(
                 "Groups",
-                key="groups",
-                bind="query-params",
                 help="Contours of where many hands lie, and names of the groups: the label that most hands "
                 "of one have, or the fingers that they stretch",
+                **address.flag("groups", False),
             )
         groups = find_groups_of(pose_map, columns, pool) if has_groups else []
         link_channel(
@@ -332,6 +331,8 @@ def _answer_hover(library: Library, pose_map: PoseMap) -> None:
             key="map_hover",
             on_hover=lambda row, turn: st.session_state.update({_HOVERED: (pose_map.checksum, row, turn)}),
             answer=answer,
+            view=read_view(),
+            on_view=write_view,
         )
 
 
@@ -347,8 +348,9 @@ def _describe_row(pose_map: PoseMap, columns: MapColumns, row: int) -> tuple[str
 
 def _draw_selection(library: Library, pose_map: PoseMap) -> None:
     """Receive clicks and outlines from the canvas, and show the hands within the outline."""
-    with show_errors():
-        outline = _current_outline(pose_map)
+    with show_errors(), address.show_notes():
+        read_view()  # here it is said if that cannot be
+        outline = read_outline(pose_map)
         chosen = np.zeros(len(pose_map), dtype=np.bool_)
         rows = pose_map.find_rows(my_tray(library).hand_ids)
         chosen[rows[rows >= 0]] = True
@@ -366,13 +368,10 @@ def _draw_selection(library: Library, pose_map: PoseMap) -> None:
             _draw_sheet(library, pose_map, outline)
 
 
-def _set_outline(pose_map: PoseMap, outline: Outline | None) -> None:
-    st.session_state[_OUTLINE] = (pose_map.checksum, outline)
-
-
 def _choose_within(library: Library, pose_map: PoseMap, outline: Outline) -> None:
-    _set_outline(pose_map, outline)
-    choose_hands(library, pose_map.hand_ids[_find_rows(library, pose_map, outline)])
+    write_outline(pose_map, outline)
+    drawn = read_outline(pose_map)
+    choose_hands(library, pose_map.hand_ids[_find_rows(library, pose_map, drawn)] if drawn else [])
 
 
 def _toggle(library: Library, hand: int) -> None:
@@ -388,12 +387,6 @@ def _find_rows(library: Library, pose_map: PoseMap, outline: Outline) -> NDArray
     return rows[kept[rows]]
 
 
-def _current_outline(pose_map: PoseMap) -> Outline | None:
-    """What this visitor drew on this map."""
-    saved: tuple[str, Outline | None] | None = st.session_state.get(_OUTLINE)
-    return saved[1] if saved is not None and saved[0] == pose_map.checksum else None
-
-
 def _draw_sheet(library: Library, pose_map: PoseMap, outline: Outline) -> None:
     rows = _find_rows(library, pose_map, outline)
     labels = read_columns(pose_map, library.open_pool()).labels
@@ -402,7 +395,7 @@ def _draw_sheet(library: Library, pose_map: PoseMap, outline: Outline) -> None:
         st.button(
             "Close",
             icon=":material/close:",
-            on_click=_set_outline,
+            on_click=write_outline,
             args=(pose_map, None),
             help="Remove the outline; its hands stay chosen",
         )
@@ -411,11 +404,10 @@ def _draw_sheet(library: Library, pose_map: PoseMap, outline: Outline) -> None:
         choice = st.segmented_control(
             "Shown",
             list(_CHOICES),
-            default="middle",
             required=True,
             format_func=_CHOICES.__getitem__,
-            key="map_choice",
             help=f"Which {_MAX_CARDS} of the hands within",
+            **address.option("shown", list(_CHOICES), "middle"),
         )
     if not len(rows):
         return

@@ -139,7 +139,7 @@ def _choose_alignment(groups: Sequence[PoseGroup]) -> str:
     def show(name: str) -> str:
         return ALIGNMENT_TITLES[name] + (" *" if name in official else "")
 
-    return st.selectbox(
+    alignment: str = st.selectbox(
         "Laid onto the truth by",
         there,
         format_func=show,
@@ -147,6 +147,7 @@ def _choose_alignment(groups: Sequence[PoseGroup]) -> str:
         help="How predictions are aligned before they are judged; a star: as papers on this dataset report",
         **address.option("alignment", there, (official or there)[0], show, given="index", explicit=True),
     )
+    return alignment
 
 
 def _columns() -> dict[str, Any]:

@@ -308,7 +308,7 @@ def _choose_step(steps: Sequence[int]) -> int:
     """Without a step in the address it is the last one, which follows the training."""
     if len(steps) == 1:
         return steps[0]
-    return st.select_slider(
+    step: int = st.select_slider(
         "Step",
         steps,
         format_func=lambda step: f"{step:,}",
@@ -316,3 +316,4 @@ def _choose_step(steps: Sequence[int]) -> int:
         help="When the figure was drawn; at its end the slider follows the training",
         **address.option("figure_step", steps, steps[-1], given="value"),
     )
+    return step
