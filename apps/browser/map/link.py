@@ -50,7 +50,7 @@ def read_outline(pose_map: PoseMap) -> Outline | None:
         address.note(f"{_OUTLINE} = {text[:40]!r} in the address cannot be read, and is left out.")
         return None
     drawn_on, *numbers = text.split("_")
-    if drawn_on != _short_name(pose_map):
+    if drawn_on != _shorten(pose_map.checksum):
         address.note("The outline in the address was drawn on another map, and is left out.")
         return None
     places = [int(number) / _STEPS for number in numbers]
@@ -62,9 +62,14 @@ def write_outline(pose_map: PoseMap, outline: Outline | None) -> None:
     if outline is None:
         session.write_params([_OUTLINE], {})
         return
+    session.write_params([_OUTLINE], {_OUTLINE: format_outline(pose_map.checksum, outline)})
+
+
+def format_outline(checksum: str, outline: Outline) -> str:
+    """What `read_outline` reads, of a map with this checksum."""
     numbers = [str(round(place * _STEPS)) for corner in outline for place in corner]
-    session.write_params([_OUTLINE], {_OUTLINE: "_".join([_short_name(pose_map), *numbers])})
+    return "_".join([_shorten(checksum), *numbers])
 
 
-def _short_name(pose_map: PoseMap) -> str:
-    return f"{zlib.crc32(pose_map.checksum.encode()):08x}"
+def _shorten(checksum: str) -> str:
+    return f"{zlib.crc32(checksum.encode()):08x}"
