@@ -8,6 +8,8 @@ from typing import Final
 import streamlit as st
 
 from apps.browser import session
+from apps.browser.add.page import add
+from apps.browser.first_steps import draw_first_steps, find_progress
 from apps.browser.index.page import index
 from apps.browser.library import get_library
 from apps.browser.map.page import map
@@ -17,7 +19,7 @@ from apps.browser.results.page import results
 from apps.browser.search.page import search
 from apps.browser.search.question import Question
 from apps.browser.serve import BrowserSettings
-from apps.browser.session import MAP_PATH, MINING_PATH, SEARCH_PATH
+from apps.browser.session import ADD_PATH, INDEX_PATH, MAP_PATH, MINING_PATH, SEARCH_PATH
 from apps.browser.training.page import training
 from apps.browser.tray.choosing import enter_page
 from apps.browser.tray.page import draw_tray
@@ -26,6 +28,7 @@ _HERE: Final = Path(__file__)
 # The address parameters of a page, which are restored when the visitor comes back. This is a comment and
 # not a docstring, because Streamlit writes the bare strings of its script on the page.
 _PARAMS: Final = {SEARCH_PATH: Question.param_names(), MINING_PATH: MiningTrial.names()}
+_NEED_INDEX: Final = (SEARCH_PATH, MAP_PATH, MINING_PATH)
 _RELOAD_SCRIPT: Final = _HERE.with_name("reload.js").read_text("utf-8")
 
 
@@ -44,7 +47,8 @@ def main() -> None:
             (mining, "Mining", "join_inner", MINING_PATH, False),
             (training, "Training", "show_chart", "training", False),
             (results, "Results", "table_chart", "results", False),
-            (index, "Index", "database", "index", False),
+            (index, "Index", "database", INDEX_PATH, False),
+            (add, "Add photographs", "add_photo_alternate", ADD_PATH, False),
         )
     ]
     page = st.navigation(pages, position="top")
@@ -52,7 +56,11 @@ def main() -> None:
     path = page.url_path or SEARCH_PATH
     session.restore_address(path, _PARAMS.get(path, ()))
     enter_page()
-    page.run()
+    progress = find_progress(library)
+    if progress is not None and path != ADD_PATH:
+        draw_first_steps(library, progress, with_index_jobs=path != INDEX_PATH)
+    if progress is None or path not in _NEED_INDEX:
+        page.run()
     draw_tray(library)
     st.html(f"<script>{_RELOAD_SCRIPT}</script>", unsafe_allow_javascript=True)
 

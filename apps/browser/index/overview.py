@@ -21,11 +21,6 @@ Content = TypeVar("Content")
 Level = Literal["good", "note", "bad"]
 Action = Literal["build", "add", "verify", "publish", "rollback", "remove", "prune"]
 
-READ_ONLY: Final = (
-    "This browser is read-only: it was started with --read-only, or where other computers reach it, without "
-    "--allow-actions"
-)
-
 
 @dataclass(frozen=True)
 class Overview:
@@ -190,13 +185,13 @@ def _differences(overview: Overview, current: VersionInfo) -> Iterator[Finding]:
         )
 
 
-def refusals(overview: Overview, *, actions: bool, running: frozenset[str]) -> dict[Action, str]:
+def refusals(overview: Overview, *, refusal: str | None, running: frozenset[str]) -> dict[Action, str]:
     """Why actions cannot be done now; those that can be are not in it.
 
-    ``running`` are the jobs that run, ``actions`` whether any may be done at all.
+    ``running`` are the jobs that run, ``refusal`` why this visitor may do none at all.
     """
-    if not actions:
-        return dict.fromkeys(get_args(Action), READ_ONLY)
+    if refusal is not None:
+        return dict.fromkeys(get_args(Action), refusal)
     refused: dict[Action, str] = {}
     if "verify" in running:
         refused["verify"] = "Another version is being verified"
