@@ -164,6 +164,7 @@ def start_upload(
 def start_folder(library: Library, folder: str, *, each_alone: bool = False) -> str:
     """Start to look for hands in a folder of this computer; raises HandsimError as `start_upload`."""
     check_may_manage(library)
+    st.session_state[_REFUSED] = []
     if not library.settings.folders:
         raise HandsimError("folders of this computer can be added only where it alone reaches the page")
     path = Path(folder.strip()).expanduser()
@@ -306,9 +307,6 @@ def _draw_next(library: Library) -> None:
     overview = read_overview(library)
     if not overview.pool_hands:
         return
-    for work, job in find_jobs(library).items():
-        if work != "verify" and job.status in ("failed", "died"):
-            draw_ended(library, work, job)
     if overview.current is None or overview.to_add:
         draw_build(library)
         return
@@ -324,7 +322,7 @@ def _draw_next(library: Library) -> None:
 
 
 def draw_build(library: Library) -> None:
-    """A button that makes the pool's hands searchable: the first version is built, or the current one added to."""
+    """A button that makes the pool's hands searchable: a first version is built, or they are added."""
     overview = read_overview(library)
     is_first = overview.current is None
     refused = refusals(overview, refusal=find_refusal(library), running=_find_running(library))
@@ -345,3 +343,8 @@ def draw_build(library: Library) -> None:
         disabled=reason is not None,
         help=reason or "So that they are found",
     )
+    if reason is not None:
+        st.caption(escape(reason))
+    for work, job in find_jobs(library).items():
+        if work != "verify" and job.status in ("failed", "died"):
+            draw_ended(library, work, job)

@@ -9,6 +9,7 @@ from typing import Final, Literal, TypeVar, get_args
 
 from apps.browser.library import Library
 from handsim.embedding import load_embedding
+from handsim.embedding.pose import DEFAULT_COMPONENTS
 from handsim.english import pluralize
 from handsim.errors import HandsimError, NotThereError
 from handsim.home import Home
@@ -203,6 +204,11 @@ def refusals(overview: Overview, *, refusal: str | None, running: frozenset[str]
         refused["add"] = "There is no current version to add to; build one"
     elif not overview.to_add:
         refused["add"] = "The pool holds no more hands than the current version"
+    if overview.embedding is None and (overview.pool_hands or 0) <= DEFAULT_COMPONENTS:
+        refused["build"] = (
+            f"An index needs at least {DEFAULT_COMPONENTS + 1} hands, and the pool holds "
+            f"{overview.pool_hands}; add more"
+        )
     if not overview.pool_hands:
         refused["build"] = refused["add"] = "There are no hands in the pool; `handsim ingest PATH` first"
     if overview.builder is not None or running & {"build", "add"}:
