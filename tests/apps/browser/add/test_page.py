@@ -87,7 +87,9 @@ def test_from_an_upload_to_a_search_without_the_command_line(
     press(page, "Add 1 photograph")
     wait_for_job(jobs, JOB)
     assert "to know" in str(page.run().table[0].value)
-    assert f"All {hands} hands of the pool can be searched" in texts(page)
+    press(page, "Add 1 hand to the index")
+    assert wait_for_job(jobs, "add").status == "done"
+    assert f"All {hands + 1} hands of the pool can be searched" in texts(page.run())
 
 
 def test_a_folder_of_the_computer_is_added_where_only_its_visitors_come(
