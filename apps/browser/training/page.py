@@ -307,6 +307,7 @@ def _choose_step(steps: Sequence[int], key: str) -> int:
     return st.select_slider(
         "Step",
         steps,
+        st.session_state[key],
         key=key,
         format_func=lambda step: f"{step:,}",
         width=420,
