@@ -90,13 +90,12 @@ def _draw_upload(library: Library, is_busy: bool, *, is_folder: bool) -> None:
             accept_multiple_files="directory",
             key=key,
         )
-        person, alone = None, False
     else:
         uploads = st.file_uploader("Photographs", accept_multiple_files=True, key=key)
         alone = st.toggle(
             "Each picture shows another person", key=_ALONE, help="Then hands of any two pictures may match"
         )
-        person = st.text_input(
+        st.text_input(
             "Person or recording", "me", key=_PERSON, disabled=alone, max_chars=100, help=_PERSON_HELP
         )
     st.button(
@@ -105,7 +104,7 @@ def _draw_upload(library: Library, is_busy: bool, *, is_folder: bool) -> None:
         type="primary",
         disabled=not uploads or is_busy,
         on_click=act,
-        args=(library, partial(start_upload, library, list(uploads), person, each_alone=alone)),
+        args=(library, partial(_add_uploads, library, key, is_folder)),
         help=_BUSY if is_busy else "Find the hands in them" if uploads else "Choose some first",
     )
     st.caption(f"{limits}. They are kept in {escape(str(library.home.uploads))}.")
@@ -118,7 +117,7 @@ def _draw_path(library: Library, is_busy: bool) -> None:
         placeholder="/home/anna/photographs",
         help="With its whole path. Folders in it are persons or recordings",
     )
-    alone = st.toggle(
+    st.toggle(
         "Each picture shows another person",
         key=_ALONE,
         help="Else hands of one folder are of one person or recording",
@@ -129,9 +128,22 @@ def _draw_path(library: Library, is_busy: bool) -> None:
         type="primary",
         disabled=not folder or is_busy,
         on_click=act,
-        args=(library, partial(start_folder, library, folder, each_alone=alone)),
+        args=(library, partial(_add_folder, library)),
         help=_BUSY if is_busy else "Find the hands in its pictures and videos; they are only read",
     )
+
+
+# What the widgets hold is read when a button is pressed: a text may have been typed just before.
+
+
+def _add_uploads(library: Library, key: str, is_folder: bool) -> str:
+    state = st.session_state
+    alone = not is_folder and bool(state[_ALONE])
+    return start_upload(library, state[key], None if is_folder else state[_PERSON], each_alone=alone)
+
+
+def _add_folder(library: Library) -> str:
+    return start_folder(library, st.session_state[_FOLDER], each_alone=st.session_state[_ALONE])
 
 
 def start_upload(
