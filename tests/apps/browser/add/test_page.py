@@ -13,7 +13,8 @@ from apps.browser.library import Library
 from apps.browser.serve import BrowserSettings
 from handsim.errors import HandsimError, NotThereError
 from handsim.pool import Pool
-from tests.apps.browser.builders import wait_for_job
+from index import open_catalog
+from tests.apps.browser.builders import more_hands, wait_for_job
 from tests.apps.browser.conftest import Visit, press
 from tests.apps.browser.index.test_page import texts
 
@@ -27,15 +28,6 @@ def empty(tmp_path: Path) -> Iterator[Path]:
     yield home
     for name in (JOB, "build", "add"):
         Jobs(home / "jobs").stop(name)
-
-
-@pytest.fixture
-def signs(shared_data: Path) -> list[tuple[str, bytes, str]]:
-    """Photographs of two persons, as an upload: enough for an index."""
-    files = [
-        file for name in ("p002", "p004") for file in sorted((shared_data / "sign_digits" / name).iterdir())
-    ]
-    return [(f"{file.parent.name} {file.name}", file.read_bytes(), "image/jpeg") for file in files]
 
 
 def commands(page: AppTest) -> list[str]:
@@ -55,41 +47,45 @@ def test_every_page_of_an_empty_home_shows_the_three_steps(visit: Visit, empty: 
     assert not next(button for button in page.button if button.label == "Add photographs").disabled
 
 
-def test_from_an_upload_to_a_search_without_the_command_line(
-    visit: Visit, empty: Path, model_path: Path, signs: list[tuple[str, bytes, str]]
+def test_an_upload_is_reported_as_the_command_line_does_and_bad_files_cost_only_themselves(
+    visit: Visit, empty: Path, model_path: Path, shared_data: Path
 ) -> None:
-    jobs = Jobs(empty / "jobs")
+    good = (shared_data / "sign_digits" / "p002" / "5.jpg").read_bytes()
+    files = {"5.jpg": good, "cut.jpg": good[:900], "notes.txt": b"hello"}
     page = visit(empty, "add")
-    bad = [("notes.txt", b"hello", "text/plain"), ("cut.jpg", signs[0][1][:900], "image/jpeg")]
-    page.file_uploader[0].set_value([*signs, *bad]).run()
+    page.file_uploader[0].set_value([(name, data, "image/jpeg") for name, data in files.items()]).run()
     page.text_input(key="add_person").set_value("Anna O.").run()
-    press(page, f"Add {len(signs) + 2} photographs")
+    press(page, "Add 3 photographs")
     assert "notes\\.txt is not a picture" in page.warning[0].value
-    assert wait_for_job(jobs, JOB).status == "done"
+    assert wait_for_job(Jobs(empty / "jobs"), JOB).status == "done"
     page.run()
-    assert f"{len(signs) + 1} pictures in" in texts(page)
-    assert "Anna O\\./cut\\.jpg" in texts(page)
+    assert "2 pictures in" in texts(page)
+    assert "1 hand, 1 of them new; the pool holds 1" in texts(page)
+    assert "Anna O\\./cut\\.jpg: corrupt image" in texts(page).replace("\\:", ":")
     assert "notes\\.txt is not a picture" in page.warning[0].value  # until others are added
-    hands = len(Pool.open(empty / "pool"))
-    assert set(Pool.open(empty / "pool").videos.values()) == {"Anna O."}
-    # Half of the way: a page says so, and goes on from there.
-    page = visit(empty, "map")
-    assert f"done, the pool holds {hands} hands" in texts(page)
-    press(page, "Build the index")
-    assert wait_for_job(jobs, "build").status == "done"
-    page = visit(empty)
-    assert not page.header
-    assert f"Some of **{hands}** hands" in texts(page)
-    # More of them, and the same button makes these searchable, too.
-    page = visit(empty, "add")
-    page.file_uploader[0].set_value(signs[:1]).run()
-    page.toggle(key="add_each_alone").set_value(True).run()
-    press(page, "Add 1 photograph")
-    wait_for_job(jobs, JOB)
-    assert "to know" in str(page.run().table[0].value)
-    press(page, "Add 1 hand to the index")
-    assert wait_for_job(jobs, "add").status == "done"
-    assert f"All {hands + 1} hands of the pool can be searched" in texts(page.run())
+    assert Pool.open(empty / "pool").videos.values() == ["Anna O."]
+    assert next(button for button in page.button if button.label == "Build the index").disabled
+    assert "An index needs at least 15 hands, and the pool holds 1; add more" in page.caption[0].value
+
+
+def test_hands_that_the_index_lacks_are_added_by_one_click(
+    visit: Visit, own_home: Path, model_path: Path
+) -> None:
+    more_hands(own_home)
+    page = visit(own_home, "add")
+    press(page, "Add 10 hands to the index")
+    assert wait_for_job(Jobs(own_home / "jobs"), "add").status == "done"
+    assert "All 70 hands of the pool can be searched" in texts(page.run())
+
+
+def test_half_of_the_way_is_ticked_and_goes_on_from_there(visit: Visit, own_home: Path) -> None:
+    open_catalog(own_home / "index").drop()
+    page = visit(own_home, "map")
+    assert "done, the pool holds 60 hands" in texts(page)
+    assert not next(button for button in page.button if button.label == "Build the index").disabled
+    (own_home / "pool").rename(own_home / "away")
+    page = visit(own_home, "map")
+    assert "check_circle" not in texts(page)
 
 
 def test_a_folder_of_the_computer_is_added_where_only_its_visitors_come(
