@@ -57,10 +57,10 @@ def main() -> None:
     session.restore_address(path, _PARAMS.get(path, ()))
     enter_page()
     progress = find_progress(library)
-    if progress is not None and path != ADD_PATH:
-        draw_first_steps(library, progress, with_index_jobs=path != INDEX_PATH)
     if progress is None or path not in _NEED_INDEX:
         page.run()
+    if progress is not None and path != ADD_PATH:  # below what training and results have to show
+        draw_first_steps(library, progress, with_index_jobs=path != INDEX_PATH)
     draw_tray(library)
     st.html(f"<script>{_RELOAD_SCRIPT}</script>", unsafe_allow_javascript=True)
 
