@@ -20,6 +20,8 @@ from handsim.detection import DetectedHand
 SEARCH_PATH: Final = "search"
 MAP_PATH: Final = "map"
 MINING_PATH: Final = "mining"
+ADD_PATH: Final = "add"
+INDEX_PATH: Final = "index"
 
 _OF_ONE_QUESTION: Final = (SEARCH_PATH, MAP_PATH)
 _TRAIL: Final = "search_trail"
@@ -210,6 +212,11 @@ def show_on_map(question: Question) -> NoReturn:
     with the hand alone the browser's way back would lose the conditions.
     """
     st.switch_page(_page(MAP_PATH), query_params=question.to_params())
+
+
+def add_photographs() -> NoReturn:
+    """Go to the page that adds photographs; works within callbacks and fragments, too."""
+    st.switch_page(_page(ADD_PATH))
 
 
 def _page(path: str, *, default: bool = False) -> st.Page:
