@@ -21,12 +21,13 @@ from apps.browser.session import MAP_PATH, MINING_PATH, SEARCH_PATH
 from apps.browser.training.page import training
 from apps.browser.tray.choosing import enter_page
 from apps.browser.tray.page import draw_tray
+from apps.browser.ui import draw_title
 
 _HERE: Final = Path(__file__)
 # The address parameters of a page, which are restored when the visitor comes back. This is a comment and
 # not a docstring, because Streamlit writes the bare strings of its script on the page.
 _PARAMS: Final = {SEARCH_PATH: Question.param_names(), MINING_PATH: MiningTrial.names()}
-_RELOAD_SCRIPT: Final = _HERE.with_name("reload.js").read_text("utf-8")
+_SCRIPTS: Final = "\n".join(_HERE.with_name(f"{name}.js").read_text("utf-8") for name in ("reload", "drawer"))
 
 
 def main() -> None:
@@ -50,11 +51,12 @@ def main() -> None:
     page = st.navigation(pages, position="top")
     st.set_page_config(page_title=f"{page.title} · handsim")
     path = page.url_path or SEARCH_PATH
+    draw_title(page.title)
     session.restore_address(path, _PARAMS.get(path, ()))
     enter_page()
     page.run()
     draw_tray(library)
-    st.html(f"<script>{_RELOAD_SCRIPT}</script>", unsafe_allow_javascript=True)
+    st.html(f"<script>{_SCRIPTS}</script>", unsafe_allow_javascript=True)
 
 
 # Streamlit runs the script under this name. A process spawned from here imports the script and draws nothing.
