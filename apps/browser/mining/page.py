@@ -403,8 +403,9 @@ def _result(
     against = None if other is None else cached_trial(library, pool, version, trial.with_policy(other))
     took_ms = (time.perf_counter() - started) * 1000
     changes = f", changes against the {POLICIES[than]}" if against is not None else ""
-    heading(f"{pluralize(len(result), 'hand')} of {len(pool):,}{changes}", key="mining_found", level=2)
-    st.caption(f"{took_ms:,.0f} ms · index {escape(version.info.name)}")
+    with st.container(gap=None):
+        heading(f"{pluralize(len(result), 'hand')} of {len(pool):,}{changes}", key="mining_found", level=2)
+        st.caption(f"{took_ms:,.0f} ms · index {escape(version.info.name)}")
     draw_figures(
         figures(result),
         None if against is None else figures(against),

@@ -399,8 +399,8 @@ def _draw_answer(library: Library, pool: Pool, version: IndexVersion, question: 
     ]
     took_ms = (time.perf_counter() - started) * 1000
     count = len(answer.neighbors)
-    with st.container(horizontal=True, vertical_alignment="center"):
-        with st.container(width="content", gap=None):
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
+        with st.container(width="content", gap=None, key="search_summary"):
             found = f"{pluralize(count, 'hand')} of {pluralize(len(stacks), 'video')}" if count else "No hand"
             heading(found, key="search_found", level=2, turn=session.results_turn(), width="content")
             st.caption(
