@@ -100,6 +100,13 @@ def tab_to(page: Page, target: Locator) -> None:
     raise AssertionError(f"Tab does not lead to {target}")
 
 
+def choose_next(page: Page, radio: Locator) -> None:
+    """Choose what follows a radio button, which the keyboard goes to and then chooses."""
+    tab_to(page, radio)
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Space")
+
+
 @pytest.fixture
 def phone(page: Page) -> Page:
     page.set_viewport_size({"width": PHONE["width"], "height": PHONE["height"]})
@@ -155,8 +162,7 @@ def test_mining_by_keyboard_alone(phone: Page, site: str) -> None:
     phone.keyboard.press("ArrowRight")
     expect(phone).to_have_url(re.compile("top_k=2"))
     phone.keyboard.press("Escape")
-    tab_to(phone, phone.get_by_role("radio", name="Worst first"))
-    phone.keyboard.press("ArrowRight")
+    choose_next(phone, phone.get_by_role("radio", name="Worst first"))
     expect(phone.locator(".grid[aria-label$='best first']")).to_be_visible()
     tab_to(phone, phone.locator(".pair button.frame").first)
     phone.keyboard.press("Enter")
@@ -172,18 +178,16 @@ def test_training_by_keyboard_alone(phone: Page, full_site: str) -> None:
     phone.keyboard.press("Enter")
     expect(phone).to_have_url(re.compile("run-1.*run-2|run-2.*run-1"))
     phone.keyboard.press("Escape")
-    tab_to(phone, phone.get_by_role("radio", name="linear"))
-    phone.keyboard.press("ArrowRight")
+    choose_next(phone, phone.get_by_role("radio", name="linear"))
     expect(phone).to_have_url(re.compile("scale=logarithmic"))
 
 
 def test_results_by_keyboard_alone(phone: Page, full_site: str) -> None:
     phone.goto(f"{full_site}/results")
     expect(phone.locator("[data-testid=stVegaLiteChart] svg").first).to_be_visible()
-    tab_to(phone, phone.get_by_role("radio", name="Poses"))
-    phone.keyboard.press("ArrowRight")
+    choose_next(phone, phone.get_by_role("radio", name="Poses"))
     expect(phone.get_by_role("combobox", name="Figures of")).to_be_visible()
-    phone.keyboard.press("ArrowRight")
+    choose_next(phone, phone.get_by_role("radio", name="Retrieval"))
     expect(phone.get_by_role("heading", name="A tenth of")).to_be_visible()
     tab_to(phone, phone.get_by_role("combobox", name="Experiment"))
 
