@@ -108,6 +108,7 @@ def build_streamlit_command(
         "server.baseUrlPath": base_path,
         "server.maxUploadSize": str(_UPLOAD_MB),
         "server.fileWatcherType": "none",
+        "global.disableWidgetStateDuplicationWarning": "true",  # `session.set_widget` says why it is meant
         "browser.gatherUsageStats": "false",
         "client.toolbarMode": "viewer",
         "client.showErrorDetails": "type",

@@ -53,7 +53,11 @@ def _addresses() -> dict[str, dict[str, str]]:
 
 
 def set_widget(key: str, value: object) -> None:
-    """Set a widget's value if it differs; set without need, a widget jumps back while somebody moves it."""
+    """Set a widget's value if it differs; set without need, a widget jumps back while somebody moves it.
+
+    Give the widget the value as its default, too: a web browser that has the widget's script only after the
+    page was drawn again begins with the default, and sends that with the next change of anything.
+    """
     if key not in st.session_state or st.session_state[key] != value:
         st.session_state[key] = value
 

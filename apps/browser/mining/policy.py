@@ -207,33 +207,39 @@ def _bind(name: str) -> dict[str, Any]:
 
 
 def _draw_policy(trial: MiningTrial, quantiles: tuple[float, float] | None) -> None:
+    policy = trial.policy
     st.slider(
         "Ranks, first to Top-K",
         1,
         MOST_RANKS,
+        (policy.first_rank, policy.top_k),
         **_bind("ranks"),
         help="Which of a hand's nearest are its matches; pre-training draws one of them each time. "
         "1 to 1 is the nearest alone, as in the paper; a first rank above 1 leaves the nearest out",
     )
     st.toggle(
         "Other videos only",
+        policy.other_video,
         **_bind("other_video"),
         help="Never a hand of the query hand's own video: its next frame is alike, but teaches nothing",
     )
     st.toggle(
         "One per video",
+        policy.one_per_video,
         **_bind("one_per_video"),
         help="Count ranks over videos, each represented by its nearest hand; matters from Top-2 on",
     )
     st.toggle(
         "Limit the distance",
+        policy.max_distance is not None,
         **_bind("capped"),
         help="Leave out what is further away than the limit; a hand may be left without a match",
     )
-    if trial.policy.max_distance is not None:
+    if policy.max_distance is not None:
         st.number_input(
             "Largest distance",
             0.0,
+            value=policy.max_distance,
             step=0.05,
             format="%.3f",
             **_bind("max_distance"),
@@ -246,6 +252,7 @@ def _draw_policy(trial: MiningTrial, quantiles: tuple[float, float] | None) -> N
     st.number_input(
         "Least distance",
         0.0,
+        value=policy.min_distance,
         step=0.001,
         format="%.3f",
         **_bind("min_distance"),
@@ -253,6 +260,7 @@ def _draw_policy(trial: MiningTrial, quantiles: tuple[float, float] | None) -> N
     )
     st.toggle(
         "Leave duplicates out",
+        not policy.keep_duplicates,
         **_bind("no_duplicates"),
         help="Never a hand that `handsim pool duplicates` found to be a duplicate of the query hand",
     )
@@ -265,6 +273,7 @@ def _draw_sample(trial: MiningTrial, hands: int) -> None:
     st.segmented_control(
         "Hands to try it on",
         offered,
+        default=trial.sample,
         required=True,
         format_func=lambda count: f"{count:,}" if count < hands else f"all {hands:,}",
         **_bind("sample"),

@@ -23,9 +23,10 @@ def draw_controls(question: Question, pool: Pool) -> None:
     limit = question.max_distance
     session.set_widget(_KEY + "capped", limit is not None)
     session.set_widget(_KEY + "max_distance", _FIRST_LIMIT if limit is None else limit)
-    st.slider("Answers", MIN_K, MAX_K, help="How many hands to show", **_bind("k"))
+    st.slider("Answers", MIN_K, MAX_K, question.k, help="How many hands to show", **_bind("k"))
     st.toggle(
         "Other videos only",
+        question.other_video and question.has_video,
         help="Leave out the video of the query: its next frame teaches nothing"
         if question.has_video
         else "Off: a picture of yours or a drawn pose is of no video of the index",
@@ -34,6 +35,7 @@ def draw_controls(question: Question, pool: Pool) -> None:
     )
     st.toggle(
         "One per video",
+        question.one_per_video,
         help="Only the nearest hand of each video; not together with diversity",
         disabled=question.diversity > 0,
         **_bind("one_per_video"),
@@ -41,6 +43,7 @@ def draw_controls(question: Question, pool: Pool) -> None:
     st.pills(
         "Side",
         SIDES,
+        default=question.side,
         help="The subject's own hand; left hands are shown mirrored. None chosen: both",
         **_bind("side"),
     )
@@ -57,6 +60,7 @@ def _draw_rare_controls(question: Question, pool: Pool) -> None:
         "Diversity",
         0.0,
         1.0,
+        question.diversity,
         step=0.05,
         disabled=bool(question.like),
         help="0: the nearest hands. Towards 1: near hands that differ from each other. Not with examples",
@@ -64,6 +68,7 @@ def _draw_rare_controls(question: Question, pool: Pool) -> None:
     )
     st.toggle(
         "Limit the distance",
+        question.max_distance is not None,
         help="Leave out what is further away",
         **_bind("capped", condition="max_distance"),
     )
@@ -71,6 +76,7 @@ def _draw_rare_controls(question: Question, pool: Pool) -> None:
         st.number_input(
             "Largest distance",
             0.0,
+            value=question.max_distance,
             step=0.05,
             format="%.3f",
             help="Euclidean, in the index's embedding",
@@ -83,7 +89,7 @@ def _draw_choice(label: str, name: str, options: tuple[str, ...], help: str) -> 
     chosen = st.session_state[_KEY + name]
     options = (*options, *(each for each in chosen if each not in options))
     if options:
-        st.multiselect(label, options, help=help, **_bind(name))
+        st.multiselect(label, options, chosen, help=help, **_bind(name))
 
 
 def _bind(name: str, *, condition: str | None = None) -> dict[str, Any]:

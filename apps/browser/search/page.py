@@ -428,12 +428,12 @@ def _draw_answer(library: Library, pool: Pool, version: IndexVersion, question: 
 
 def _choose_per_video(question: Question) -> None:
     """How hands of one video are shown: one card, all, or only the nearest one."""
-    session.set_widget(
-        _PER_VIDEO, "One" if question.one_per_video else "Stacked" if question.stacked else "All"
-    )
+    shown = "One" if question.one_per_video else "Stacked" if question.stacked else "All"
+    session.set_widget(_PER_VIDEO, shown)
     st.segmented_control(
         "Of one video",
         ["Stacked", "All", "One"],
+        default=shown,
         key=_PER_VIDEO,
         required=True,
         label_visibility="collapsed",

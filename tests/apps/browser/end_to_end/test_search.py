@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from playwright.sync_api import FilePayload, Locator, Page, expect
+from playwright.sync_api import FilePayload, Locator, Page, Route, expect
 
 from handsim import Pool
 from tests.apps.commands import pick_hand
@@ -49,6 +49,19 @@ def test_a_click_searches_from_a_hand_and_the_trail_leads_back(page: Page, site:
     trail(page).first.locator("button.frame").click()
     expect(page).to_have_url(re.compile(f"hand={first}"))
     expect(query(page)).to_contain_text(first)
+
+
+def test_a_slider_that_the_browser_draws_late_keeps_its_value(page: Page, site: str, home: Path) -> None:
+    held: list[Route] = []
+    page.route(re.compile(r"/Slider\.[^/]*\.js"), lambda route: held.append(route))
+    page.goto(f"{site}/?hand={pick_hand(home)}&stacked=no")
+    expect(answers(page)).to_have_count(24)
+    answers(page).nth(2).locator("button.frame").click()
+    expect(trail(page)).to_have_count(1)
+    assert held
+    for script in held:
+        script.continue_()
+    expect(page.get_by_role("slider", name="Answers")).to_have_value("24")
 
 
 def test_distances_rise_and_skeletons_come_and_go(page: Page, site: str, home: Path) -> None:
