@@ -47,7 +47,7 @@ _COLOURS: Final = {
 THEME: Final[dict[str, str]] = {
     "theme.baseRadius": "8px",
     "theme.baseFontSize": "15",
-    "theme.headingFontSizes": '["1.6rem", "1.25rem", "1.05rem", "1rem", "1rem", "1rem"]',
+    "theme.headingFontSizes": '["1.6rem", "1.05rem", "1.05rem", "1rem", "1rem", "1rem"]',
     "theme.headingFontWeights": "[600, 600, 600, 600, 600, 600]",
     "theme.showWidgetBorder": "true",
     **{f"theme.light.{name}": light for name, (light, _) in _COLOURS.items()},

@@ -22,10 +22,13 @@ from apps.browser.session import ADD_PATH, INDEX_PATH, MAP_PATH, MINING_PATH, SE
 from apps.browser.training.page import training
 from apps.browser.tray.choosing import enter_page
 from apps.browser.tray.page import draw_tray
+from apps.browser.ui import draw_title
 
 _HERE: Final = Path(__file__)
 _NEED_INDEX: Final = (SEARCH_PATH, MAP_PATH, MINING_PATH)
-_SCRIPT: Final = "\n".join(_HERE.with_name(f"{name}.js").read_text("utf-8") for name in ("history", "reload"))
+_SCRIPTS: Final = "\n".join(
+    _HERE.with_name(f"{name}.js").read_text("utf-8") for name in ("history", "reload", "drawer")
+)
 
 
 def main() -> None:
@@ -50,6 +53,7 @@ def main() -> None:
     page = st.navigation(pages, position="top")
     st.set_page_config(page_title=f"{page.title} · handsim")
     path = page.url_path or SEARCH_PATH
+    draw_title(page.title)
     session.enter_page(path)
     enter_page()
     draw_header(library)
@@ -59,7 +63,7 @@ def main() -> None:
     if progress is not None and path != ADD_PATH:  # below what training and results have to show
         draw_first_steps(library, progress, with_index_jobs=path != INDEX_PATH)
     draw_tray(library)
-    st.html(f"<script>{_SCRIPT}</script>", unsafe_allow_javascript=True)
+    st.html(f"<script>{_SCRIPTS}</script>", unsafe_allow_javascript=True)
 
 
 # Streamlit runs the script under this name. A process spawned from here imports the script and draws nothing.

@@ -125,7 +125,7 @@ def _card(info: VersionInfo, health: VersionHealth | None, refused: dict[Action,
             **refused,
         }
     with st.container(border=True):
-        st.subheader(f"{escape(info.name)}{' · current' if info.is_current else ''}", anchor=False)
+        st.header(f"{escape(info.name)}{' · current' if info.is_current else ''}", anchor=False)
         st.table(
             {what: escape(value) for what, value in describe_version(info, health).items()},
             border="horizontal",
