@@ -187,7 +187,9 @@ def link_channel(
     def take_filter() -> None:
         message = st.session_state[key].get("filtered") or {}
         field, name = message.get("field"), message.get("name")
-        if field in active and isinstance(name, str) and message.get("map") == pose_map.checksum:
+        if message.get("map") != pose_map.checksum:
+            return
+        if isinstance(field, str) and isinstance(name, str) and field in active:
             on_filter(field, name)
 
     answer = {

@@ -64,9 +64,9 @@ def _mark_examples(
     version: IndexVersion, pose_map: PoseMap, question: Question, vectors: Mapping[Pose, NDArray[np.float32]]
 ) -> tuple[list[Mark], list[str]]:
     """Marks, and notes on what has none or is no hand of the index."""
-    kinds: list[MarkKind] = ["query"]
-    if question.like:
-        kinds = [*["like"] * len(question.like), *["unlike"] * len(question.unlike)]
+    kinds: list[MarkKind] = ["like"] * len(question.like)
+    kinds += ["unlike"] * len(question.unlike)
+    kinds = kinds or ["query"]
     marks, notes, distances = [], [], []
     for example, kind in zip(question.examples, kinds, strict=True):
         if isinstance(example, int):
