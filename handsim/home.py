@@ -74,6 +74,11 @@ class Home:
         return self.path / "lists"
 
     @property
+    def views(self) -> Path:
+        """Saved views of the browser, see `handsim.views`."""
+        return self.path / "views.json"
+
+    @property
     def trays(self) -> Path:
         """The hands that each visitor of the browser has chosen and not yet saved."""
         return self.path / "trays"

@@ -7,6 +7,8 @@ const HIT_RADIUS_PX = 14;
 const HOVER_DELAY_MS = 80;
 const ANSWER_TIMEOUT_MS = 2000;
 const CACHED_TIPS = 400;
+const VIEW_REST_MS = 500;
+const VIEW_TIMEOUT_MS = 20000;
 const MAX_CORNERS = 300;
 const maps = new WeakMap();
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
@@ -37,6 +39,7 @@ class PoseMap {
     this.pointers = new Map();
     this.tips = new Map();
     this.question = { timer: 0, since: 0 };
+    this.address = { timer: 0, sent: null, view: "" }; // the part in view, as the address has it; when it was sent
     this.receive = ({ detail }) => detail.topic === this.data?.topic && this.takeAnswer(detail);
     window.addEventListener("handsim-map-answer", this.receive);
     this.watch = new ResizeObserver(() => this.redraw(true));
@@ -48,6 +51,7 @@ class PoseMap {
     window.removeEventListener("handsim-map-answer", this.receive);
     this.watch.disconnect();
     clearTimeout(this.question.timer);
+    clearTimeout(this.address.timer);
     clearTimeout(this.resting);
   }
 
@@ -149,6 +153,8 @@ class PoseMap {
     this.view = { x: clamp(x, left, right), y: clamp(y, top, bottom), zoom: clamp(zoom, 0.8, MAX_ZOOM) };
     this.stage.dataset.zoom = this.view.zoom.toFixed(2);
     this.redrawMoved();
+    clearTimeout(this.address.timer);
+    this.address.timer = setTimeout(() => this.keepView(), VIEW_REST_MS);
   }
 
   zoomAt(px, py, factor) {
@@ -165,6 +171,38 @@ class PoseMap {
 
   reset() {
     this.setView(this.whole.x, this.whole.y, 1);
+  }
+
+  get viewText() {
+    const { x, y, zoom } = this.view;
+    const { whole } = this;
+    const isWhole = zoom === 1 && Math.hypot(x - whole.x, y - whole.y) < 1e-4;
+    return isWhole ? "" : [x.toFixed(4), y.toFixed(4), zoom.toFixed(2)].join("_");
+  }
+
+  // The part in view, once it rests, in the place of the one before: panning is no step of the way back. Streamlit
+  // then finds its own change of the address done.
+  keepView() {
+    const view = this.viewText;
+    if (view === this.address.view) return;
+    this.address = { timer: 0, sent: performance.now(), view };
+    const params = new URLSearchParams(window.location.search);
+    if (view) params.set("view", view);
+    else params.delete("view");
+    const query = params.toString();
+    window.history.replaceState(window.history.state, "", window.location.pathname + (query && `?${query}`));
+    this.send("viewed", { map: this.data.map, view });
+  }
+
+  // Show what the address says. Until what was sent comes back, answers tell of earlier places.
+  takeView(view) {
+    const { sent } = this.address;
+    if (view === this.address.view) this.address.sent = null;
+    else if (sent !== null && performance.now() - sent < VIEW_TIMEOUT_MS) return;
+    if (view === this.address.view) return;
+    Object.assign(this.address, { sent: null, view });
+    if (view) this.setView(...view.split("_").map(Number));
+    else if (this.view) this.reset();
   }
 
   // Messages to Python, through the channels.
@@ -200,7 +238,8 @@ class PoseMap {
     this.sendPoint("hovered", i, { turn: Math.round(now) });
   }
 
-  takeAnswer({ hand, outline, chosen, links }) {
+  takeAnswer({ hand, outline, chosen, links, view }) {
+    if (view !== undefined) this.takeView(view);
     if (outline !== undefined) {
       this.outline = outline;
       this.redraw(false);

@@ -57,6 +57,8 @@ class Legend:
     field: str = ""
     """The condition of Search that a click on a name changes; empty: it highlights its hands, here alone."""
     note: str = ""
+    local: tuple[str, ...] = ()
+    """Names that are no values of ``field``."""
 
 
 def map_canvas(pose_map: PoseMap, colouring: Colouring, legend: Legend, *, key: str, most: int) -> None:
@@ -72,7 +74,10 @@ def encode_points(pose_map: PoseMap, colouring: Colouring, legend: Legend, *, to
         "map": pose_map.checksum,
         "count": len(rows),
         "kind": colouring.kind,
-        "classes": [list(each) for each in colouring.classes],
+        "classes": [
+            [name, count, bool(legend.field) and name not in legend.local]
+            for name, count in colouring.classes
+        ],
         "ends": colouring.ends,
         "others": [colouring.name_count - len(colouring.classes), colouring.others],
         "unknown": [legend.unknown, colouring.unknown],
@@ -93,10 +98,13 @@ def hover_channel(
     key: str,
     on_hover: Callable[[int, int], None],
     answer: dict[str, Any] | None,
+    view: str,
+    on_view: Callable[[str], None],
 ) -> None:
     """Receive which hand is under the pointer; ``on_hover`` gets its row and the number of the question.
 
-    ``answer`` is sent to the canvas, see `describe_hover`.
+    ``answer`` is sent to the canvas, see `describe_hover`. The canvas shows the part ``view`` of the map, and
+    ``on_view`` gets the part that a visitor moved to, see `apps.browser.map.link`.
     """
 
     def take_hover() -> None:
@@ -105,8 +113,17 @@ def hover_channel(
         if row is not None and isinstance(turn, int):
             on_hover(row, turn)
 
-    data = {"topic": topic, "kinds": ["hovered"], "answer": answer and {"hand": answer}}
-    _channel(key=key, data=data, on_hovered_change=take_hover)
+    def take_view() -> None:
+        message = st.session_state[key].get("viewed") or {}
+        if message.get("map") == pose_map.checksum and isinstance(message.get("view"), str):
+            on_view(message["view"])
+
+    _channel(
+        key=key,
+        data={"topic": topic, "kinds": ["hovered", "viewed"], "answer": {"view": view, "hand": answer}},
+        on_hovered_change=take_hover,
+        on_viewed_change=take_view,
+    )
 
 
 def describe_hover(

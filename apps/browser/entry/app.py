@@ -8,14 +8,13 @@ from typing import Final
 import streamlit as st
 
 from apps.browser import session
+from apps.browser.header.page import draw_header
 from apps.browser.index.page import index
 from apps.browser.library import get_library
 from apps.browser.map.page import map
 from apps.browser.mining.page import mining
-from apps.browser.mining.policy import MiningTrial
 from apps.browser.results.page import results
 from apps.browser.search.page import search
-from apps.browser.search.question import Question
 from apps.browser.serve import BrowserSettings
 from apps.browser.session import MAP_PATH, MINING_PATH, SEARCH_PATH
 from apps.browser.training.page import training
@@ -23,14 +22,7 @@ from apps.browser.tray.choosing import enter_page
 from apps.browser.tray.page import draw_tray
 
 _HERE: Final = Path(__file__)
-# The address parameters of a page, which are restored when the visitor comes back. This is a comment and
-# not a docstring, because Streamlit writes the bare strings of its script on the page.
-_PARAMS: Final = {
-    SEARCH_PATH: Question.param_names(),
-    MAP_PATH: Question.param_names(),
-    MINING_PATH: MiningTrial.names(),
-}
-_RELOAD_SCRIPT: Final = _HERE.with_name("reload.js").read_text("utf-8")
+_SCRIPT: Final = "\n".join(_HERE.with_name(f"{name}.js").read_text("utf-8") for name in ("history", "reload"))
 
 
 def main() -> None:
@@ -53,12 +45,12 @@ def main() -> None:
     ]
     page = st.navigation(pages, position="top")
     st.set_page_config(page_title=f"{page.title} · handsim")
-    path = page.url_path or SEARCH_PATH
-    session.restore_address(path, _PARAMS.get(path, ()))
+    session.enter_page(page.url_path or SEARCH_PATH)
     enter_page()
+    draw_header(library)
     page.run()
     draw_tray(library)
-    st.html(f"<script>{_RELOAD_SCRIPT}</script>", unsafe_allow_javascript=True)
+    st.html(f"<script>{_SCRIPT}</script>", unsafe_allow_javascript=True)
 
 
 # Streamlit runs the script under this name. A process spawned from here imports the script and draws nothing.

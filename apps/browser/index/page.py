@@ -5,6 +5,7 @@ from typing import Final
 
 import streamlit as st
 
+from apps.browser import address, session
 from apps.browser.index import actions
 from apps.browser.index.actions import WORKS, Work, act, ask
 from apps.browser.index.overview import (
@@ -24,9 +25,12 @@ from index import VersionInfo
 from index.evaluation import LEAST_RECALL
 from index.info import VersionHealth
 
-_CHOSEN: Final = "index_chosen"
+_VERSION: Final = "version"
+"""Of the address: the version that is looked at; absent: the current one."""
 _SEEN: Final = "index_seen"
 """The versions when the page was drawn last."""
+_TABLE: Final = "index_table"
+"""Which table it is, and the version that is chosen in it."""
 _BUTTONS: Final[dict[Action, tuple[str, str, str]]] = {
     "build": ("Build a new version", "construction", "Of all hands of the pool, beside the others"),
     "add": ("Add hands", "add", "Make those hands searchable that were ingested since"),
@@ -42,14 +46,12 @@ _BUTTONS: Final[dict[Action, tuple[str, str, str]]] = {
 def _table(overview: Overview) -> VersionInfo:
     """Draw the versions, newest first; returns the one that is chosen."""
     names = [info.name for info in overview.versions]
-    before = st.session_state.get(_CHOSEN)
-    seen, st.session_state[_SEEN] = st.session_state.get(_SEEN, names), names
-    made = [name for name in names if name not in seen]
-    if made:  # a version that was built meanwhile is what one waits for
-        st.session_state[_CHOSEN] = before = made[0]
-    if before not in names:
-        before = next((info.name for info in overview.versions if info.is_current), names[0])
-    picked = st.dataframe(
+    chosen = _read_version(overview)
+    # A table's choice cannot be changed from here: another one is another table.
+    number, shown = st.session_state.get(_TABLE, (0, None))
+    st.session_state[_TABLE] = number, shown = (number + (shown != chosen), chosen)
+    key = f"index_versions_{'_'.join(names)}_{number}"
+    st.dataframe(
         {
             "Version": names,
             "Status": [standing(info) for info in overview.versions],
@@ -62,13 +64,12 @@ def _table(overview: Overview) -> VersionInfo:
                 None if info.bytes_on_disk is None else info.bytes_on_disk / 1e6 for info in overview.versions
             ],
         },
-        # Rows are chosen by their number: other versions are another table.
-        key=f"index_versions_{'_'.join(names)}",
+        key=key,
         hide_index=True,
         placeholder="",
-        on_select="rerun",
+        on_select=lambda: _take_choice(key, names),
         selection_mode="single-row-required",
-        selection_default={"selection": {"rows": [names.index(before)]}},
+        selection_default={"selection": {"rows": [names.index(chosen)]}},
         column_config={
             "Status": st.column_config.TextColumn(help="Which one searches use, and what to mind"),
             "Hands": st.column_config.NumberColumn(format="localized"),
@@ -80,11 +81,31 @@ def _table(overview: Overview) -> VersionInfo:
         },
         alt="Versions of the index, newest first; one is chosen",
     )
-    rows = picked["selection"]["rows"]
-    row = rows[0] if rows and rows[0] < len(names) else names.index(before)
-    if names[row] != before:  # until one is chosen, the current one is shown
-        st.session_state[_CHOSEN] = names[row]
-    return overview.versions[row]
+    return overview.versions[names.index(chosen)]
+
+
+def _read_version(overview: Overview) -> str:
+    """The version in the address; else the current one, or one that was built while the page was open."""
+    names = [info.name for info in overview.versions]
+    current = next((info.name for info in overview.versions if info.is_current), names[0])
+    seen, st.session_state[_SEEN] = st.session_state.get(_SEEN, names), names
+    made = [name for name in names if name not in seen]
+    if made:  # it is what one waits for
+        session.write_params([_VERSION], {} if made[0] == current else {_VERSION: made[0]})
+    asked = st.query_params.get(_VERSION, current)
+    if asked not in names:
+        address.note(f"There is no version {asked[:40]!r}, as the address says; the current one is shown.")
+        return current
+    return asked
+
+
+def _take_choice(key: str, names: list[str]) -> None:
+    rows = st.session_state[key]["selection"]["rows"]
+    number, shown = st.session_state[_TABLE]
+    # The row that is chosen at first is reported as a choice, too, even when the page is left.
+    if rows and rows[0] < len(names) and names[rows[0]] != shown:
+        st.session_state[_TABLE] = (number, names[rows[0]])
+        session.write_params([_VERSION], {_VERSION: names[rows[0]]})
 
 
 def standing(info: VersionInfo) -> str:
@@ -264,7 +285,7 @@ _LEVELS: Final = {
 
 def index(library: Library) -> None:
     actions.show_outcome()
-    with show_errors():
+    with show_errors(), address.show_notes():
         running_jobs = _running_jobs(library)
         overview = read_overview(library)
         refused = refusals(overview, actions=library.settings.actions, running=running_jobs)

@@ -5,10 +5,10 @@ from typing import Final, Literal
 import numpy as np
 import streamlit as st
 
-from apps.browser import session
+from apps.browser import address, session
 from apps.browser.components.pose_map import Legend, map_canvas
 from apps.browser.library import Library
-from apps.browser.map.cache import measure_distances_of, read_columns
+from apps.browser.map.cache import can_measure_distances, measure_distances_of, read_columns
 from apps.browser.map.colouring import (
     MAX_CLASSES,
     Colouring,
@@ -17,7 +17,7 @@ from apps.browser.map.colouring import (
     colour_scale,
     colour_tracks,
 )
-from apps.browser.map.columns import MapColumns
+from apps.browser.map.columns import SEVERAL, MapColumns
 from apps.browser.map.pose_map import PoseMap
 from apps.browser.search.question import Question
 from apps.browser.ui import show_errors
@@ -44,34 +44,41 @@ _COLOUR_HELP: Final = (
     "Distance: of each hand to the nearest one of another video; the longer, the fewer pairs to learn from. "
     "Score: the detector's confidence. Track: one hand over the frames of a video."
 )
-FIELDS: Final[dict[ColourBy, str]] = {"label": "labels", "source": "sources", "side": "side"}
+_FIELDS: Final[dict[ColourBy, str]] = {
+    "label": "labels",
+    "source": "sources",
+    "side": "side",
+    "list": "lists",
+}
 """Colour -> the condition of Search that an entry of its legend changes."""
 
 
 def draw_canvas(library: Library, pose_map: PoseMap) -> None:
-    with show_errors():
+    with show_errors(), address.show_notes():
         with library.open_version() as version:
             if not pose_map.matches(version.info):
                 st.rerun()  # other hands were published; the page looks for their map
+            has_distances = can_measure_distances(pose_map, version.info)
         question, columns = session.read_question(), read_columns(pose_map, library.open_pool())
         lists = HandLists(library.home.lists)
         with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-            options = _colour_options(columns, lists.names(), question)
+            options = _colour_options(
+                columns, lists.names(), has_query=has_distances and not question.is_empty
+            )
             by: ColourBy = st.selectbox(
                 "Colour by",
                 options,
                 format_func=_COLOURS.__getitem__,
-                key="colour",
-                bind="query-params",
                 width=260,
                 help=_COLOUR_HELP,
+                **address.option("colour", options, options[0], _COLOURS.__getitem__),
             )
             most = _choose_drawn_count(pose_map)
         colouring = _colour(library, pose_map, columns, by)
         map_canvas(pose_map, colouring, _describe_colours(by, colouring, question), key=TOPIC, most=most)
 
 
-def _colour_options(columns: MapColumns, lists: list[str], question: Question) -> list[ColourBy]:
+def _colour_options(columns: MapColumns, lists: list[str], *, has_query: bool) -> list[ColourBy]:
     """What the hands can be coloured by, the most telling first."""
     is_telling: dict[ColourBy, bool] = {
         "label": bool((columns.labels.codes >= 0).any()),
@@ -82,7 +89,7 @@ def _colour_options(columns: MapColumns, lists: list[str], question: Question) -
         "score": True,
         "track": bool(columns.tracks.any()),
         "list": bool(lists),
-        "query": not question.is_empty,
+        "query": has_query,
     }
     return [by for by, is_so in is_telling.items() if is_so]
 
@@ -120,7 +127,9 @@ def _describe_colours(by: ColourBy, colouring: Colouring, question: Question) ->
             "at a hand to read its own"
         )
     unknown = {"distance": "no other video", "list": "on no list", "query": "not in this index"}
-    return Legend(unknown.get(by, f"no {by}"), FIELDS.get(by, ""), note)
+    return Legend(
+        unknown.get(by, f"no {by}"), _FIELDS.get(by, ""), note, local=(SEVERAL,) if by == "list" else ()
+    )
 
 
 def _choose_drawn_count(pose_map: PoseMap) -> int:
@@ -133,8 +142,8 @@ def _choose_drawn_count(pose_map: PoseMap) -> int:
         options,
         value=options[-1],
         format_func=lambda count: f"{count:,}",
-        key="drawn",
         width=260,
         help="A random part is quicker to move; an outline still selects all hands within it",
+        **address.option("drawn", options, options[-1]),
     )
     return count

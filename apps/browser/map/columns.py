@@ -66,6 +66,8 @@ class MapColumns:
             kept &= self.scores >= np.float32(conditions.min_score)
         if conditions.hands is not None:
             kept &= np.isin(self.hand_ids, np.fromiter(conditions.hands, np.uint64, len(conditions.hands)))
+        if (gone := conditions.not_hands) is not None:
+            kept &= ~np.isin(self.hand_ids, np.fromiter(gone, np.uint64, len(gone)))
         return kept
 
     def lists(self, lists: Mapping[str, NDArray[np.uint64]]) -> Categorical:

@@ -8,15 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apps.browser.map.pose_map import PoseMap
-from apps.browser.search.answer import Crops, Pose, answer_question, embed_poses, find_unknown
-from apps.browser.search.question import Question
+from apps.browser.search.answer import Crops, Pose, answer_question, embed_poses, find_unknown, read_no_lists
+from apps.browser.search.question import Question, ReadLists
 from handsim.english import describe_distance, pluralize
 from handsim.hand import format_hand_id
 from index import IndexVersion, SearchOptions
 
 _NEAR: Final = 20
 """A pose lies where the nearest hand does: of so many the first that is on the map."""
-_BATCH: Final = 20_000
 
 MarkKind = Literal["query", "like", "unlike"]
 
@@ -41,8 +40,14 @@ class Links:
     """What the map cannot show, or shows elsewhere, in sentences."""
 
 
-def find_links(version: IndexVersion, pose_map: PoseMap, question: Question, crops: Crops) -> Links:
-    """Answer a question and find it on the map; ``crops`` as for `answer_question`.
+def find_links(
+    version: IndexVersion,
+    pose_map: PoseMap,
+    question: Question,
+    crops: Crops,
+    read_lists: ReadLists = read_no_lists,
+) -> Links:
+    """Answer a question and find it on the map; ``crops`` and ``read_lists`` as for `answer_question`.
 
     A map does not keep its projection (UMAP's would be a pickle of code), so a pose that is no hand of the
     index lies where the hand nearest to it does. Raises HandsimError as `answer_question` does.
@@ -52,7 +57,7 @@ def find_links(version: IndexVersion, pose_map: PoseMap, question: Question, cro
     marks, notes = _mark_examples(version, pose_map, question, embed_poses(version, question, crops))
     if find_unknown(version, question):
         return Links((), tuple(marks), tuple(notes))
-    answer = answer_question(version, question, crops)
+    answer = answer_question(version, question, crops, read_lists)
     rows = pose_map.find_rows([neighbor.hand_id for neighbor in answer.neighbors])
     absent = int((rows < 0).sum())
     if absent:
@@ -96,23 +101,27 @@ def _find_nearest(version: IndexVersion, pose_map: PoseMap, vector: NDArray[np.f
 
 
 def measure_distances(
-    version: IndexVersion, pose_map: PoseMap, question: Question, crops: Crops
+    version: IndexVersion, vectors: NDArray[np.float32], question: Question, crops: Crops
 ) -> NDArray[np.float32]:
-    """[N] from each hand on the map to the question's subject, of several examples with + to the nearest.
+    """[N] from each of some vectors [N, D] to the question's subject, of several examples with + to the nearest.
 
-    NaN for hands that the version lacks. Reads all vectors: a second for every 300,000 hands.
+    NaN where a vector is, and for a hand that the version lacks.
     """
-    vectors = embed_poses(version, question, crops)
-    subjects = question.like or question.examples
-    near = np.stack(
-        [
-            version.find_vectors([example])[0] if isinstance(example, int) else vectors[example]
-            for example in subjects
-        ]
+    embedded = embed_poses(version, question, crops)
+    subjects = [
+        version.find_vectors([example])[0] if isinstance(example, int) else embedded[example]
+        for example in question.like or question.examples
+    ]
+    distances: NDArray[np.float32] = np.min(
+        [np.linalg.norm(vectors - subject, axis=1) for subject in subjects], axis=0
     )
-    distances = np.full(len(pose_map), np.nan, dtype=np.float32)
-    for batch in version.scroll(with_vectors=True, with_payload=False, batch=_BATCH):
-        rows = pose_map.find_rows(batch.hand_ids)
-        away = np.min([np.linalg.norm(batch.vectors - each, axis=1) for each in near], axis=0)
-        distances[rows[rows >= 0]] = away[rows >= 0]
     return distances
+
+
+def read_vectors(version: IndexVersion, pose_map: PoseMap) -> NDArray[np.float32]:
+    """[N, D] of the hands on a map, NaN for those that the version lacks: 500,000 take ten seconds."""
+    vectors = np.full((len(pose_map), version.info.dimension), np.nan, dtype=np.float32)
+    for batch in version.batches():
+        rows = pose_map.find_rows(batch.hand_ids)
+        vectors[rows[rows >= 0]] = batch.vectors[rows >= 0]
+    return vectors

@@ -12,7 +12,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from apps.browser import session
+from apps.browser import address, session
 from apps.browser.components.hand_grid import hand_grid
 from apps.browser.components.pose_map import (
     choice_channel,
@@ -22,8 +22,9 @@ from apps.browser.components.pose_map import (
 )
 from apps.browser.library import Library
 from apps.browser.map.cache import find_groups_of, find_map, read_columns
-from apps.browser.map.canvas import FIELDS, TOPIC, draw_canvas
+from apps.browser.map.canvas import TOPIC, draw_canvas
 from apps.browser.map.columns import MapColumns
+from apps.browser.map.link import read_outline, read_view, write_outline, write_view
 from apps.browser.map.links import Links, find_links
 from apps.browser.map.offer import offer_map
 from apps.browser.map.pose_map import PoseMap
@@ -36,9 +37,9 @@ from apps.browser.map.selection import (
     summarise,
 )
 from apps.browser.search.answer import find_crops
-from apps.browser.search.controls import draw_hand_conditions
+from apps.browser.search.controls import draw_hand_conditions, read_question
 from apps.browser.search.question import Question
-from apps.browser.session import MAP_PATH, search_for
+from apps.browser.session import search_for
 from apps.browser.tray.choosing import choose_hands, follow_tray, make_chooser, my_tray
 from apps.browser.ui import (
     build_card,
@@ -51,12 +52,14 @@ from apps.browser.ui import (
 from handsim.english import describe_distance, percent, pluralize
 from handsim.errors import HandsimError
 from handsim.hand import SIDES
+from handsim.lists import HandLists
 
 _LINKS: Final = "map_links"
 _CANVAS: Final = "map_canvas"
 _SELECTION: Final = "map_selection"
 _HOVERED: Final = "map_hovered"
-_OUTLINE: Final = "map_outline"
+_OF_HANDS: Final = ("sources", "labels", "lists", "not_lists", "side")
+"""The conditions on hands themselves; the others are on answers."""
 _MAX_CARDS: Final = 60
 _CHOICES: Final[dict[Choice, str]] = {"middle": "Nearest to the middle", "random": "Some at random"}
 
@@ -70,7 +73,6 @@ def map(library: Library) -> None:
         except HandsimError as error:
             pose_map, problem = None, str(error)
         if pose_map is None:
-            session.save_question(MAP_PATH)
             offer_map(library, info, problem)
             return
         st.fragment(_draw_question, key=_LINKS)(library, pose_map)
@@ -84,25 +86,29 @@ def map(library: Library) -> None:
 
 
 def _draw_question(library: Library, pose_map: PoseMap) -> None:
-    with show_errors():
-        session.save_question(MAP_PATH)
-        question, pool = session.read_question(), library.open_pool()
+    with show_errors(), address.show_notes():
+        question, pool = read_question(library), library.open_pool()
         columns = read_columns(pose_map, pool)
-        kept = columns.meets(question.options().filter)
+        kept = columns.meets(question.options(library.read_lists).filter)
         with library.open_version() as version:
             name = version.info.name
             try:
-                links = find_links(version, pose_map, question, find_crops(question))
+                links = find_links(version, pose_map, question, find_crops(question), library.read_lists)
             except HandsimError as error:
                 links = Links(notes=(f"{error}.",))
         st.markdown(_describe(pose_map, name, question, int(kept.sum()), links))
-        for note in (*session.read_notes(), *links.notes):
+        for note in links.notes:
             st.caption(escape(note))
         with st.container(horizontal=True, vertical_alignment="center"):
-            active = [each for each in question.conditions if each in FIELDS.values()]
+            active = [each for each in question.conditions if each in _OF_HANDS]
             title = f"Conditions ({len(active)} active)" if active else "Conditions"
             with st.popover(title, icon=":material/tune:"):
-                draw_hand_conditions(question, pool, redraw=(_LINKS, _SELECTION))
+                draw_hand_conditions(
+                    question,
+                    pool,
+                    tuple(HandLists(library.home.lists).names()),
+                    redraw=(_LINKS, _SELECTION),
+                )
             if not question.is_empty:
                 st.button(
                     "Results",
@@ -119,10 +125,9 @@ def _draw_question(library: Library, pose_map: PoseMap) -> None:
                 )
             has_groups = st.toggle(
                 "Groups",
-                key="groups",
-                bind="query-params",
                 help="Contours of where many hands lie, and names of the groups: the label that most hands "
                 "of one have, or the fingers that they stretch",
+                **address.flag("groups", False),
             )
         groups = find_groups_of(pose_map, columns, pool) if has_groups else []
         link_channel(
@@ -133,6 +138,7 @@ def _draw_question(library: Library, pose_map: PoseMap) -> None:
             active={
                 "labels": question.labels,
                 "sources": question.sources,
+                "lists": question.lists,
                 "side": () if question.side is None else (question.side,),
             },
             lit=links.rows,
@@ -201,6 +207,8 @@ def _answer_hover(library: Library, pose_map: PoseMap) -> None:
             key="map_hover",
             on_hover=lambda row, turn: st.session_state.update({_HOVERED: (pose_map.checksum, row, turn)}),
             answer=answer,
+            view=read_view(),
+            on_view=write_view,
         )
 
 
@@ -216,8 +224,9 @@ def _describe_row(pose_map: PoseMap, columns: MapColumns, row: int) -> tuple[str
 
 def _draw_selection(library: Library, pose_map: PoseMap) -> None:
     """Receive clicks and outlines from the canvas, and show the hands within the outline."""
-    with show_errors():
-        outline = _current_outline(pose_map)
+    with show_errors(), address.show_notes():
+        read_view()  # here it is said if that cannot be
+        outline = read_outline(pose_map)
         chosen = np.zeros(len(pose_map), dtype=np.bool_)
         rows = pose_map.find_rows(my_tray(library).hand_ids)
         chosen[rows[rows >= 0]] = True
@@ -235,13 +244,10 @@ def _draw_selection(library: Library, pose_map: PoseMap) -> None:
             _draw_sheet(library, pose_map, outline)
 
 
-def _set_outline(pose_map: PoseMap, outline: Outline | None) -> None:
-    st.session_state[_OUTLINE] = (pose_map.checksum, outline)
-
-
 def _choose_within(library: Library, pose_map: PoseMap, outline: Outline) -> None:
-    _set_outline(pose_map, outline)
-    choose_hands(library, pose_map.hand_ids[_find_rows(library, pose_map, outline)])
+    write_outline(pose_map, outline)
+    drawn = read_outline(pose_map)
+    choose_hands(library, pose_map.hand_ids[_find_rows(library, pose_map, drawn)] if drawn else [])
 
 
 def _toggle(library: Library, hand: int) -> None:
@@ -252,14 +258,9 @@ def _toggle(library: Library, hand: int) -> None:
 def _find_rows(library: Library, pose_map: PoseMap, outline: Outline) -> NDArray[np.intp]:
     """[n] rows of the hands within an outline that meet the conditions."""
     rows = find_rows_within(pose_map, outline)
-    kept = read_columns(pose_map, library.open_pool()).meets(session.read_question().options().filter)
+    conditions = read_question(library).options(library.read_lists).filter
+    kept = read_columns(pose_map, library.open_pool()).meets(conditions)
     return rows[kept[rows]]
-
-
-def _current_outline(pose_map: PoseMap) -> Outline | None:
-    """What this visitor drew on this map."""
-    saved: tuple[str, Outline | None] | None = st.session_state.get(_OUTLINE)
-    return saved[1] if saved is not None and saved[0] == pose_map.checksum else None
 
 
 def _draw_sheet(library: Library, pose_map: PoseMap, outline: Outline) -> None:
@@ -270,7 +271,7 @@ def _draw_sheet(library: Library, pose_map: PoseMap, outline: Outline) -> None:
         st.button(
             "Close",
             icon=":material/close:",
-            on_click=_set_outline,
+            on_click=write_outline,
             args=(pose_map, None),
             help="Remove the outline; its hands stay chosen",
         )
@@ -279,11 +280,10 @@ def _draw_sheet(library: Library, pose_map: PoseMap, outline: Outline) -> None:
         choice = st.segmented_control(
             "Shown",
             list(_CHOICES),
-            default="middle",
             required=True,
             format_func=_CHOICES.__getitem__,
-            key="map_choice",
             help=f"Which {_MAX_CARDS} of the hands within",
+            **address.option("shown", list(_CHOICES), "middle"),
         )
     if not len(rows):
         return

@@ -41,9 +41,8 @@ def confirm(page: AppTest, action: str) -> AppTest:
 
 
 def choose(page: AppTest, name: str) -> AppTest:
-    """A row of the table, which `streamlit.testing` cannot click on."""
-    names = list(page.dataframe[0].value["Version"])
-    page.session_state["index_versions_" + "_".join(names)] = {"selection": {"rows": [names.index(name)]}}
+    """By the address, as a row of the table does, which `streamlit.testing` cannot click on."""
+    page.query_params["version"] = name
     return page.run()
 
 

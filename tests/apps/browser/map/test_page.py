@@ -8,6 +8,7 @@ import pytest
 
 from apps.browser.jobs import JobReporter, Jobs
 from apps.browser.map.build import JOB, PHASES
+from apps.browser.map.link import format_outline
 from apps.browser.map.pose_map import map_file
 from apps.browser.search.question import make_preset
 from handsim import Pool
@@ -109,15 +110,30 @@ def test_of_many_hands_within_an_outline_some_are_shown(
     checksum = open_catalog(mapped / "index").current_info().checksum
 
     def draw(outline: tuple[tuple[float, float], ...]) -> str:
-        page.session_state["map_outline"] = (checksum, outline)
+        page.query_params["outline"] = format_outline(checksum, outline)
         return str(page.run().markdown[1].value)
 
     assert "10 shown" in draw(EVERYWHERE)
-    page.segmented_control(key="map_choice").set_value("random").run()
+    page.segmented_control(key="shown").set_value("random").run()
     assert "**No hand** lies within" in draw(NOWHERE)
     page.query_params["side"] = "left"
     left = int(Pool.open(mapped / "pool").is_left.sum())
     assert f"**{left} hands**" in draw(EVERYWHERE)  # those that meet the conditions
+
+
+def test_a_view_or_an_outline_that_is_not_of_this_map_is_left_out_and_said(
+    visit: Visit, mapped: Path
+) -> None:
+    other = format_outline("of another map", EVERYWHERE)
+    for outline, sentence in (
+        (other, "was drawn on another map"),
+        (f"{other}_5", "cannot be read"),
+        ("x", "cannot be read"),
+    ):
+        page = visit(mapped, "map", outline=outline)
+        assert sentence in page.warning[0].value
+    assert "the whole map is shown" in visit(mapped, "map", view="1_2_3").warning[0].value
+    assert not visit(mapped, "map", view="0.5123_0.3330_2.10").warning
 
 
 def test_a_damaged_map_is_reported_and_can_be_made_again(visit: Visit, own_home: Path) -> None:
