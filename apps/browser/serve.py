@@ -66,8 +66,8 @@ class BrowserSettings:
     actions: bool = True
     """Whether the page may change the home: add photographs, build, publish and remove versions."""
     folders: bool = False
-    """Whether photographs may be added from any folder of this computer: by its own visitors, who can read these
-    anyway, and by those who signed in and may manage the home."""
+    """Whether photographs may be added from any folder of this computer: by its own visitors, who can read
+    these anyway, and by those who signed in and may manage the home."""
 
     def to_arguments(self) -> list[str]:
         """The command line that `from_arguments` reads."""

@@ -1,4 +1,4 @@
-"""A small OpenID Connect provider: discovery, authorisation code flow with PKCE, keys. It asks nobody for a password."""
+"""A small OpenID Connect provider (authorisation code flow, PKCE, discovery, keys); it asks for no password."""
 
 import base64
 import hashlib

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,6 +52,9 @@ def nginx(folder: Path, recipe: str) -> Iterator[None]:
     assert checked.returncode == 0, checked.stderr
     with subprocess.Popen(command) as server:
         try:
+            while not (folder / "pid").exists():  # written once it listens
+                assert server.poll() is None, "nginx ended at once"
+                time.sleep(0.05)
             yield
         finally:
             server.terminate()
