@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from playwright.sync_api import Page
+from playwright.sync_api import Page, ViewportSize
 
 from apps.browser.components import read_css
 from apps.browser.components.pose_map import CANVAS_HTML, CANVAS_SCRIPT, Legend, encode_bits, encode_points
@@ -28,7 +28,7 @@ from benchmarks.clock import Clock
 from handsim.pool.reader import Categorical
 from tests.apps.browser.screenshot import chromium
 
-_SIZE: Final = {"width": 1440, "height": 900}
+_SIZE: Final[ViewportSize] = {"width": 1440, "height": 900}
 _FRAMES: Final = 90
 _MAX_S: Final = 20
 _CLASSES: Final = 12

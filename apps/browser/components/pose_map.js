@@ -55,19 +55,23 @@ class PoseMap {
     clearTimeout(this.resting);
   }
 
-  // Streamlit calls this also when only the theme has changed.
+  // Streamlit calls this also when the theme has changed, and when nothing has.
   update(bytes) {
+    const ground = this.ground;
     this.readTheme();
     const start = bytes.indexOf(10) + 1;
     const header = new TextDecoder().decode(bytes.subarray(0, start));
+    if (header === this.header && ground === this.ground) return;
+    const isNew = !this.data;
     if (header !== this.header) this.take(JSON.parse(header), bytes.slice(start).buffer);
     this.header = header;
+    this.highlighted = this.pinned = null;
     this.drawLegend();
-    this.redraw(true);
+    this.mixStates();
+    if (isNew) this.send("ready", null);
   }
 
   take(data, sent) {
-    const isNew = !this.data;
     if (this.data?.map !== data.map) {
       this.view = null;
       this.tips.clear();
@@ -75,10 +79,7 @@ class PoseMap {
     this.data = data;
     this.points = decode(sent, data.count);
     this.point(-1);
-    this.highlighted = this.pinned = null;
     this.face.setAttribute("aria-label", data.label);
-    this.mixStates();
-    if (isNew) this.send("ready", null);
   }
 
   readTheme() {

@@ -57,6 +57,8 @@ class Legend:
     field: str = ""
     """The condition of Search that a click on a name changes; empty: it highlights its hands, here alone."""
     note: str = ""
+    local: tuple[str, ...] = ()
+    """Names that are no values of ``field``."""
 
 
 def map_canvas(pose_map: PoseMap, colouring: Colouring, legend: Legend, *, key: str, most: int) -> None:
@@ -72,7 +74,10 @@ def encode_points(pose_map: PoseMap, colouring: Colouring, legend: Legend, *, to
         "map": pose_map.checksum,
         "count": len(rows),
         "kind": colouring.kind,
-        "classes": [list(each) for each in colouring.classes],
+        "classes": [
+            [name, count, bool(legend.field) and name not in legend.local]
+            for name, count in colouring.classes
+        ],
         "ends": colouring.ends,
         "others": [colouring.name_count - len(colouring.classes), colouring.others],
         "unknown": [legend.unknown, colouring.unknown],
@@ -199,7 +204,9 @@ def link_channel(
     def take_filter() -> None:
         message = st.session_state[key].get("filtered") or {}
         field, name = message.get("field"), message.get("name")
-        if field in active and isinstance(name, str) and message.get("map") == pose_map.checksum:
+        if message.get("map") != pose_map.checksum:
+            return
+        if isinstance(field, str) and isinstance(name, str) and field in active:
             on_filter(field, name)
 
     answer = {

@@ -8,15 +8,15 @@ PoseMap.prototype.highlight = function (codes) {
 };
 
 // An entry shows its hands alone while it is hovered or has the focus, and after a click until the next one.
-PoseMap.prototype.wireKey = function (button, codes, label, name) {
+PoseMap.prototype.wireKey = function (button, codes, label) {
   button.type = "button";
   button.setAttribute("aria-label", label);
   button.setAttribute("aria-pressed", "false");
   button.title = label;
   button.onpointerenter = (event) => event.pointerType === "mouse" && this.highlight(codes);
   button.onpointerleave = button.onblur = () => this.highlight(null);
-  if (this.data.field && name !== undefined) {
-    button.dataset.name = name;
+  const { name } = button.dataset;
+  if (name !== undefined) {
     button.onclick = () => {
       this.highlight(null);
       this.send("filtered", { map: this.data.map, field: this.data.field, name });
@@ -42,7 +42,7 @@ PoseMap.prototype.showActive = function () {
   }
 };
 
-PoseMap.prototype.swatch = function (code, label, count, name) {
+PoseMap.prototype.swatch = function (code, name, count, isCondition = false) {
   const button = element("button", "key");
   const sign = element("canvas");
   sign.width = sign.height = 28;
@@ -50,8 +50,9 @@ PoseMap.prototype.swatch = function (code, label, count, name) {
   outlineShape(context, shapeOf(this.data.kind, code), 14, 14, 9);
   context.fillStyle = colourOf(this.data.kind, code, this.theme);
   context.fill();
-  button.append(sign, element("span", "", label), element("small", "", count.toLocaleString("en")));
-  return this.wireKey(button, [code, code], `${label}: ${count.toLocaleString("en")} hands`, name);
+  button.append(sign, element("span", "", name), element("small", "", count.toLocaleString("en")));
+  if (isCondition) button.dataset.name = name;
+  return this.wireKey(button, [code, code], `${name}: ${count.toLocaleString("en")} hands`);
 };
 
 // A colour bar in steps that can be clicked, with the numbers at its ends and in its middle.
@@ -77,7 +78,7 @@ PoseMap.prototype.scaleBar = function ([low, high]) {
 
 PoseMap.prototype.drawLegend = function () {
   const { kind, classes, ends, others, unknown, note } = this.data;
-  const parts = classes.map(([name, count], code) => this.swatch(code, name, count, name));
+  const parts = classes.map(([name, count, isCondition], code) => this.swatch(code, name, count, isCondition));
   if (kind === "scale" && unknown[1] < this.points.count) parts.push(this.scaleBar(ends));
   if (kind === "classes" && others[1]) parts.push(this.swatch(OTHERS, `${others[0]} others`, others[1]));
   if (unknown[1]) parts.push(this.swatch(UNKNOWN, ...unknown));

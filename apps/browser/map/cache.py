@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from apps.browser.library import Library
 from apps.browser.map.columns import MapColumns
 from apps.browser.map.groups import Group, find_groups
-from apps.browser.map.links import measure_distances
+from apps.browser.map.links import measure_distances, read_vectors
 from apps.browser.map.pose_map import PoseMap, find_map_file, maps_folder, read_map_file
-from apps.browser.search.answer import Crops, find_crops
+from apps.browser.search.answer import find_crops
 from apps.browser.search.question import Question
 from handsim.errors import HandsimError
 from handsim.pool import Pool
@@ -21,7 +21,8 @@ from index import IndexVersion, VersionInfo
 
 _CACHED_MAPS: Final = 2
 """About 15 MB each at 500,000 hands."""
-_CACHED_DISTANCES: Final = 4
+_MAX_VECTOR_BYTES: Final = 2**29
+"""500,000 poses take 28 MB, as many vectors of pictures with 128 numbers 256 MB."""
 
 
 def find_map(library: Library, info: VersionInfo) -> PoseMap | None:
@@ -73,16 +74,18 @@ def _groups() -> WeakKeyDictionary[MapColumns, list[Group]]:
     return WeakKeyDictionary()
 
 
+def can_measure_distances(pose_map: PoseMap, info: VersionInfo) -> bool:
+    """Whether the vectors of all hands are few enough to hold them."""
+    return 4 * len(pose_map) * info.dimension <= _MAX_VECTOR_BYTES
+
+
 def measure_distances_of(library: Library, pose_map: PoseMap, question: Question) -> NDArray[np.float32]:
-    """`measure_distances` in the current version, measured once for each subject."""
-    crops = find_crops(question)
+    """`measure_distances` of all hands on a map in the current version, whose vectors are read once."""
     with library.open_version() as version:
-        key = (version.info.state, pose_map.checksum, question.subject, sorted(crops))
-        return _measure_cached(version, pose_map, question, crops, key)
+        vectors = _read_vectors(version, pose_map, (version.info.state, pose_map.checksum))
+        return measure_distances(version, vectors, question, find_crops(question))
 
 
-@st.cache_data(max_entries=_CACHED_DISTANCES, show_spinner="Measuring all distances")
-def _measure_cached(
-    _version: IndexVersion, _pose_map: PoseMap, _question: Question, _crops: Crops, key: tuple[object, ...]
-) -> NDArray[np.float32]:
-    return measure_distances(_version, _pose_map, _question, _crops)
+@st.cache_resource(max_entries=1, show_spinner="Reading the vectors of all hands")
+def _read_vectors(_version: IndexVersion, _pose_map: PoseMap, key: tuple[object, ...]) -> NDArray[np.float32]:
+    return read_vectors(_version, _pose_map)

@@ -1,6 +1,6 @@
 """What is known of the hands on a map: in columns, to colour them by and to tell which meet conditions."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apps.browser.map.pose_map import PoseMap
+from handsim.hand import SIDES
 from handsim.pool import Pool
 from handsim.pool.reader import Categorical
 from index import Filter
@@ -27,6 +28,7 @@ class MapColumns:
     videos: Categorical
     labels: Categorical
     sides: Categorical
+    """[N]; missing where it is unknown."""
     tracks: NDArray[np.uint64]
     """[N]; 0 of hands in no track."""
     scores: NDArray[np.float32]
@@ -44,7 +46,7 @@ class MapColumns:
             _join(pool.sources, rows, pose_map.sources),
             _join(pool.videos, rows, pose_map.videos),
             _join(pool.labels, rows, pose_map.labels),
-            _join(pool.sides, rows, nothing),
+            _join(_only(pool.sides, SIDES), rows, nothing),
             np.append(pool.tracks, np.uint64(0))[rows],
             np.append(pool.scores, np.float32(np.nan))[rows],
         )
@@ -76,6 +78,12 @@ class MapColumns:
             is_on = np.isin(self.hand_ids, hands)
             codes[is_on] = np.where(codes[is_on] < 0, code, len(lists))
         return Categorical(codes, names)
+
+
+def _only(column: Categorical, names: Collection[str]) -> Categorical:
+    """With no other values than these."""
+    codes = np.where(column.is_one_of(tuple(names)), column.codes, np.int32(-1))
+    return Categorical(codes, column.names)
 
 
 def _join(column: Categorical, rows: NDArray[np.int64], fallback: Categorical) -> Categorical:

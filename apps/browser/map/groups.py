@@ -73,7 +73,7 @@ def _climb(density: NDArray[np.float64]) -> NDArray[np.intp]:
     steps = [(dy, dx) for dy in (0, -1, 1) for dx in (0, -1, 1)]  # the cell itself first: it wins a tie
     heights = np.stack([padded[1 + dy : 1 + dy + _GRID, 1 + dx : 1 + dx + _GRID] for dy, dx in steps])
     shifts = np.array([dy * _GRID + dx for dy, dx in steps])
-    up = np.arange(_GRID**2) + shifts[heights.reshape(len(steps), -1).argmax(axis=0)]
+    up: NDArray[np.intp] = np.arange(_GRID**2) + shifts[heights.reshape(len(steps), -1).argmax(axis=0)]
     while not np.array_equal(up[up], up):
         up = up[up]
     return up

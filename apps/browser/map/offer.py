@@ -67,8 +67,8 @@ def _draw_progress(library: Library) -> None:
             st.button(
                 "Stop",
                 icon=":material/stop:",
-                on_click=library.jobs.stop,
-                args=(JOB,),
+                on_click=_stop,
+                args=(library,),
                 help="End it; nothing of it is kept, and the index stays as it is",
             )
         step = PHASES.index(record.phase) if record.phase in PHASES else 0
@@ -82,6 +82,10 @@ def _draw_progress(library: Library) -> None:
                 st.progress(min(1.0, record.done / record.total), count, width="stretch")
             else:
                 st.markdown(f":material/hourglass_top: **{phase}**")
+
+
+def _stop(library: Library) -> None:
+    library.jobs.stop(JOB)
 
 
 def _draw_failure(library: Library, job: Job) -> None:

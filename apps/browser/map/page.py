@@ -6,7 +6,7 @@ Without a map, the page offers to make one.
 """
 
 from dataclasses import replace
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import streamlit as st
@@ -15,23 +15,14 @@ from numpy.typing import NDArray
 from apps.browser import address, session
 from apps.browser.components.hand_grid import hand_grid
 from apps.browser.components.pose_map import (
-    Legend,
     choice_channel,
     describe_hover,
     hover_channel,
     link_channel,
-    map_canvas,
 )
 from apps.browser.library import Library
-from apps.browser.map.cache import find_groups_of, find_map, measure_distances_of, read_columns
-from apps.browser.map.colouring import (
-    MAX_CLASSES,
-    Colouring,
-    colour_classes,
-    colour_hues,
-    colour_scale,
-    colour_tracks,
-)
+from apps.browser.map.cache import find_groups_of, find_map, read_columns
+from apps.browser.map.canvas import TOPIC, draw_canvas
 from apps.browser.map.columns import MapColumns
 from apps.browser.map.link import read_outline, read_view, write_outline, write_view
 from apps.browser.map.links import Links, find_links
@@ -60,36 +51,17 @@ from apps.browser.ui import (
 )
 from handsim.english import describe_distance, percent, pluralize
 from handsim.errors import HandsimError
+from handsim.hand import SIDES
 from handsim.lists import HandLists
 
-_TOPIC: Final = "pose_map"
 _LINKS: Final = "map_links"
 _CANVAS: Final = "map_canvas"
 _SELECTION: Final = "map_selection"
 _HOVERED: Final = "map_hovered"
-_DRAWN_CHOICES: Final = (50_000, 200_000, 500_000, 2_000_000)
-"""How many hands can be drawn."""
+_OF_HANDS: Final = ("sources", "labels", "lists", "not_lists", "side")
+"""The conditions on hands themselves; the others are on answers."""
 _MAX_CARDS: Final = 60
 _CHOICES: Final[dict[Choice, str]] = {"middle": "Nearest to the middle", "random": "Some at random"}
-
-ColourBy = Literal["label", "source", "video", "side", "track", "list", "score", "distance", "query"]
-_COLOURS: Final[dict[ColourBy, str]] = {
-    "label": "Label",
-    "source": "Source",
-    "video": "Video",
-    "side": "Side",
-    "track": "Track",
-    "list": "List",
-    "score": "Score",
-    "distance": "Distance",
-    "query": "Distance to the query",
-}
-_COLOUR_HELP: Final = (
-    "Distance: of each hand to the nearest one of another video; the longer, the fewer pairs to learn from. "
-    "Score: the detector's confidence. Track: one hand over the frames of a video."
-)
-_FIELDS: Final[dict[ColourBy, str]] = {"label": "labels", "source": "sources", "side": "side"}
-"""Colour -> the condition of Search that an entry of its legend changes."""
 
 
 def map(library: Library) -> None:
@@ -104,7 +76,7 @@ def map(library: Library) -> None:
             offer_map(library, info, problem)
             return
         st.fragment(_draw_question, key=_LINKS)(library, pose_map)
-        st.fragment(_draw_canvas, key=_CANVAS)(library, pose_map)
+        st.fragment(draw_canvas, key=_CANVAS)(library, pose_map)
         follow_tray(_SELECTION)
         st.fragment(_draw_selection, key=_SELECTION)(library, pose_map)
         st.fragment(_answer_hover)(library, pose_map)
@@ -128,7 +100,7 @@ def _draw_question(library: Library, pose_map: PoseMap) -> None:
         for note in links.notes:
             st.caption(escape(note))
         with st.container(horizontal=True, vertical_alignment="center"):
-            active = [each for each in question.conditions if each in _FIELDS.values()]
+            active = [each for each in question.conditions if each in _OF_HANDS]
             title = f"Conditions ({len(active)} active)" if active else "Conditions"
             with st.popover(title, icon=":material/tune:"):
                 draw_hand_conditions(
@@ -160,12 +132,13 @@ def _draw_question(library: Library, pose_map: PoseMap) -> None:
         groups = find_groups_of(pose_map, columns, pool) if has_groups else []
         link_channel(
             pose_map,
-            topic=_TOPIC,
+            topic=TOPIC,
             key="map_question",
             kept=kept,
             active={
                 "labels": question.labels,
                 "sources": question.sources,
+                "lists": question.lists,
                 "side": () if question.side is None else (question.side,),
             },
             lit=links.rows,
@@ -204,7 +177,7 @@ def _filter(field: str, name: str) -> None:
     question = session.read_question()
     change: dict[str, Any]
     if field == "side":
-        change = {"side": None if question.side == name else name}
+        change = {"side": name if name in SIDES and name != question.side else None}
     else:
         before: tuple[str, ...] = getattr(question, field)
         change = {
@@ -212,103 +185,6 @@ def _filter(field: str, name: str) -> None:
         }
     session.change_conditions(replace(question, **change))
     st.rerun([_LINKS, _SELECTION])
-
-
-# The canvas.
-
-
-def _draw_canvas(library: Library, pose_map: PoseMap) -> None:
-    with show_errors():
-        with library.open_version() as version:
-            if not pose_map.matches(version.info):
-                st.rerun()  # other hands were published; the page looks for their map
-        question, columns = session.read_question(), read_columns(pose_map, library.open_pool())
-        lists = HandLists(library.home.lists)
-        with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-            options = _colour_options(columns, lists.names(), question)
-            by: ColourBy = st.selectbox(
-                "Colour by",
-                options,
-                format_func=_COLOURS.__getitem__,
-                key="colour",
-                bind="query-params",
-                width=260,
-                help=_COLOUR_HELP,
-            )
-            most = _choose_drawn_count(pose_map)
-        colouring = _colour(library, pose_map, columns, by)
-        map_canvas(pose_map, colouring, _describe_colours(by, colouring, question), key=_TOPIC, most=most)
-
-
-def _colour_options(columns: MapColumns, lists: list[str], question: Question) -> list[ColourBy]:
-    """What the hands can be coloured by, the most telling first."""
-    options: list[ColourBy] = []
-    if (columns.labels.codes >= 0).any():
-        options.append("label")
-    options += ["source", "video", "side", "score", "distance"]
-    if len(np.unique(columns.sources.codes)) < 2:
-        options.remove("source")
-        options.insert(options.index("distance") + 1, "source")
-    if columns.tracks.any():
-        options.append("track")
-    if lists:
-        options.append("list")
-    if not question.is_empty:
-        options.append("query")
-    return options
-
-
-def _colour(library: Library, pose_map: PoseMap, columns: MapColumns, by: ColourBy) -> Colouring:
-    match by:
-        case "label" | "source" | "side":
-            return colour_classes(
-                {"label": columns.labels, "source": columns.sources, "side": columns.sides}[by]
-            )
-        case "video":
-            return colour_hues(columns.videos)
-        case "track":
-            return colour_tracks(columns.tracks)
-        case "list":
-            lists = HandLists(library.home.lists)
-            return colour_classes(columns.lists({name: lists.read(name).hand_ids for name in lists.names()}))
-        case "score":
-            return colour_scale(columns.scores)
-        case "distance":
-            return colour_scale(pose_map.distances)
-        case "query":
-            return colour_scale(measure_distances_of(library, pose_map, session.read_question()))
-
-
-def _describe_colours(by: ColourBy, colouring: Colouring, question: Question) -> Legend:
-    note = ""
-    if by == "distance":
-        note = "to the nearest hand of another video"
-    elif by == "query":
-        note = "to the nearest example with +" if question.like else "to the query"
-    elif colouring.kind == "hues":
-        note = (
-            f"{colouring.name_count:,} {by}s, more than the {MAX_CLASSES} that a legend has room for: point "
-            "at a hand to read its own"
-        )
-    unknown = {"distance": "no other video", "list": "on no list", "query": "not in this index"}
-    return Legend(unknown.get(by, f"no {by}"), _FIELDS.get(by, ""), note)
-
-
-def _choose_drawn_count(pose_map: PoseMap) -> int:
-    """How many hands to draw: all, unless somebody with a slow computer wants fewer."""
-    if len(pose_map) <= _DRAWN_CHOICES[0]:
-        return len(pose_map)
-    options = [*(count for count in _DRAWN_CHOICES if count < len(pose_map)), len(pose_map)]
-    count: int = st.select_slider(
-        "Hands drawn",
-        options,
-        value=options[-1],
-        format_func=lambda count: f"{count:,}",
-        key="drawn",
-        width=260,
-        help="A random part is quicker to move; an outline still selects all hands within it",
-    )
-    return count
 
 
 # The hand under the pointer.
@@ -327,7 +203,7 @@ def _answer_hover(library: Library, pose_map: PoseMap) -> None:
             answer = describe_hover(pose_map, row, turn, picture, shorten_id(hand), lines)
         hover_channel(
             pose_map,
-            topic=_TOPIC,
+            topic=TOPIC,
             key="map_hover",
             on_hover=lambda row, turn: st.session_state.update({_HOVERED: (pose_map.checksum, row, turn)}),
             answer=answer,
@@ -356,7 +232,7 @@ def _draw_selection(library: Library, pose_map: PoseMap) -> None:
         chosen[rows[rows >= 0]] = True
         choice_channel(
             pose_map,
-            topic=_TOPIC,
+            topic=TOPIC,
             key="map_choices",
             outline=outline,
             chosen=chosen,

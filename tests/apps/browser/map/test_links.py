@@ -9,7 +9,7 @@ import pytest
 
 from apps.browser.jobs import JobReporter
 from apps.browser.map.build import JOB, make_map
-from apps.browser.map.links import Mark, find_links, measure_distances
+from apps.browser.map.links import Mark, find_links, measure_distances, read_vectors
 from apps.browser.map.pose_map import PoseMap
 from apps.browser.search.answer import answer_question
 from apps.browser.search.question import Question, quantise_keypoints
@@ -80,10 +80,11 @@ def test_what_is_not_on_the_map_is_said(version: IndexVersion, pose_map: PoseMap
 def test_distances_are_to_the_query_or_to_the_nearest_example(
     version: IndexVersion, pose_map: PoseMap
 ) -> None:
-    vectors = version.vectors(pose_map.hand_ids)
+    vectors = read_vectors(version, pose_map)
+    np.testing.assert_array_equal(vectors, version.vectors(pose_map.hand_ids))
     first, second, third = (int(hand) for hand in pose_map.hand_ids[[0, 20, 40]])
     away = np.linalg.norm(vectors[:, None] - vectors[[0, 20]], axis=2)
-    measured = measure_distances(version, pose_map, Question(hand=first), {})
+    measured = measure_distances(version, vectors, Question(hand=first), {})
     np.testing.assert_allclose(measured, away[:, 0], atol=1e-5)
-    measured = measure_distances(version, pose_map, Question(like=(first, second), unlike=(third,)), {})
+    measured = measure_distances(version, vectors, Question(like=(first, second), unlike=(third,)), {})
     np.testing.assert_allclose(measured, away.min(axis=1), atol=1e-5)

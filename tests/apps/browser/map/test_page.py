@@ -1,14 +1,18 @@
 """The map page without a web browser: what needs no canvas."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
+from apps.browser.jobs import JobReporter, Jobs
+from apps.browser.map.build import JOB, PHASES
 from apps.browser.map.link import format_outline
 from apps.browser.map.pose_map import map_file
 from apps.browser.search.question import make_preset
 from handsim import Pool
+from handsim.home import Home
 from index import open_catalog
 from tests.apps.browser.builders import build_version, more_hands, put_map
 from tests.apps.browser.conftest import Visit, address, press
@@ -41,12 +45,28 @@ def test_without_a_map_the_page_offers_one_and_reports_why_it_cannot_be_made(
     assert not page.run().error
 
 
+def test_the_job_shows_its_phases_and_can_be_stopped(visit: Visit, own_home: Path) -> None:
+    jobs = Jobs(Home(own_home).jobs)
+    jobs.start(JOB, [sys.executable, "-c", "import time; time.sleep(600)"])
+    reporter = JobReporter(jobs.folder, JOB)
+    reporter.begin_phase(PHASES[1])
+    page = visit(own_home, "map")
+    lines = [line.value for line in page.markdown]
+    assert "The map is being made" in lines[0]
+    assert [phase in line for phase, line in zip(PHASES, lines[1:], strict=False)] == [True] * len(PHASES)
+    assert f"**{PHASES[1]}**" in lines[2]
+    press(page, "Stop")
+    page.run()
+    assert "was stopped: fitting the map" in page.info[1].value
+    assert page.button[0].label == "Make the map"
+
+
 def test_every_colour_can_be_chosen_and_what_the_map_lacks_is_said(visit: Visit, mapped: Path) -> None:
     page = visit(mapped, "map", hand=pick_hand(mapped))
     assert not page.caption
     colours = page.selectbox(key="colour")
     assert colours.value == "label"
-    for colour in ("source", "video", "side", "score", "distance", "query"):
+    for colour in ("video", "side", "score", "distance", "query"):
         colours.set_value(colour).run()
     assert not page.select_slider  # all of sixty hands are drawn
     for hand, sentence in (("00000000000003e7", "is not on this map"), ("<b>x", "an id has 16 hex digits")):
@@ -75,8 +95,10 @@ def test_a_pose_is_marked_at_the_hand_nearest_to_it(visit: Visit, mapped: Path) 
     page = visit(mapped, "map", pose=".".join(map(str, make_preset("Fist"))))
     assert "its mark is at the hand nearest to it" in page.caption[0].value
     assert "results** of the query" in page.markdown[0].value
+    page.selectbox(key="colour").set_value("query").run()
     press(page, "Clear query")
-    assert address(page) == {}
+    assert page.selectbox(key="colour").value == "label"
+    assert "pose" not in address(page)
     assert not page.caption
 
 
@@ -130,7 +152,7 @@ def test_a_version_has_the_map_of_an_earlier_one_with_the_same_hands(visit: Visi
     assert "index v0002" in page.run().markdown[0].value
     more_hands(own_home)
     build_version(own_home)
-    page.selectbox(key="colour").set_value("source").run()
+    page.selectbox(key="colour").set_value("video").run()
     assert "No map of index v0003 yet" in page.info[0].value
     put_map(own_home)
     assert "index v0003" in page.run().markdown[0].value
