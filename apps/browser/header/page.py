@@ -10,8 +10,8 @@ from typing import Final
 import streamlit as st
 
 from apps.browser import session
+from apps.browser.access import check_may_manage, find_refusal
 from apps.browser.components.copy_link import copy_link
-from apps.browser.index.overview import READ_ONLY
 from apps.browser.library import Library
 from apps.browser.ui import escape, show_errors
 from handsim.errors import HandsimError, UnavailableError
@@ -84,23 +84,24 @@ def _draw_open(library: Library) -> None:
             width="stretch",
             type="tertiary",
         )
-    if not library.settings.actions:
-        st.caption(f"{escape(READ_ONLY)}. So no view can be saved.")
+    if refusal := find_refusal(library):
+        st.caption(f"{escape(refusal)}. So no view can be saved.")
         return
     st.text_input("Name", key=_NAME, max_chars=80, placeholder="thumbs, two nearest")
-    st.button("Save this view", type="primary", on_click=_change, args=(lambda: _save(saved),))
+    st.button("Save this view", type="primary", on_click=_change, args=(library, lambda: _save(saved)))
     if views:
         with st.expander("Rename or delete"):
             st.selectbox("View", [view.name for view in views], key=_CHOSEN)
             st.text_input("New name", key=_NEW_NAME, max_chars=80)
             with st.container(horizontal=True):
-                st.button("Rename", on_click=_change, args=(lambda: _rename(saved),))
-                st.button("Delete", on_click=_change, args=(lambda: _delete(saved),))
+                st.button("Rename", on_click=_change, args=(library, lambda: _rename(saved)))
+                st.button("Delete", on_click=_change, args=(library, lambda: _delete(saved)))
 
 
-def _change(change: Callable[[], str]) -> None:
+def _change(library: Library, change: Callable[[], str]) -> None:
     """A button's work; what it returns, or its error, is shown as a toast."""
     try:
+        check_may_manage(library)
         st.session_state[_TOAST] = change()
     except (HandsimError, OSError) as error:
         st.session_state[_TOAST] = escape(str(error))
