@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from apps.browser.serve import run_server
 from handsim.home import Home
@@ -91,7 +91,7 @@ def violations(page: Page) -> list[str]:
 
 
 def tab_to(page: Page, target: Locator) -> None:
-    """Press Tab until a thing has the focus, which then must be seen."""
+    """Press Tab until a thing has the focus."""
     expect(target).to_be_visible()
     for _ in range(_MOST_TABS):
         if target.evaluate("node => node.matches(':focus')"):
