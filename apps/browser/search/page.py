@@ -11,7 +11,7 @@ from typing import Final
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from apps.browser import session
+from apps.browser import address, session
 from apps.browser.components.hand_grid import Card, hand_grid
 from apps.browser.components.heading import heading
 from apps.browser.components.sheet import sheet, sheet_button
@@ -31,7 +31,7 @@ from apps.browser.search.answer import (
     to_csv,
     to_png,
 )
-from apps.browser.search.controls import draw_controls
+from apps.browser.search.controls import draw_controls, read_question
 from apps.browser.search.question import (
     PRESETS,
     Condition,
@@ -40,7 +40,7 @@ from apps.browser.search.question import (
     make_preset,
     quantise_keypoints,
 )
-from apps.browser.session import SEARCH_PATH, show_on_map
+from apps.browser.session import show_on_map
 from apps.browser.tray.choosing import make_chooser
 from apps.browser.ui import build_card, describe_payload, escape, show_errors
 from apps.cli.query import check_hands
@@ -48,15 +48,15 @@ from handsim.detection import DetectedHand
 from handsim.english import describe_distance, describe_place, pluralize
 from handsim.errors import HandsimError, NotThereError, UnusableError
 from handsim.hand import format_hand_id, parse_hand_id
+from handsim.lists import HandLists
 from handsim.pool import Pool
 from index import IndexVersion
 
-_WAY: Final = "start_way"
 _ID: Final = "start_id"
 _PRESET: Final = "start_preset"
 _UPLOAD: Final = "start_upload"
 _SEARCHED_UPLOAD: Final = "start_searched_upload"
-_SKELETONS: Final = "search_skeletons"
+_SKELETONS: Final = "skeletons"
 _PER_VIDEO: Final = "search_per_video"
 _DISTANCE_HELP: Final = (
     "distance: between two hands in the index's embedding. nearer than: the share of random pairs of hands "
@@ -82,6 +82,8 @@ _CONDITION_TITLES: Final[dict[Condition, str]] = {
     "one_per_video": "one per video",
     "sources": "the source",
     "labels": "the label",
+    "lists": "the list",
+    "not_lists": "the list that is left out",
     "side": "the side",
     "max_distance": "the distance limit",
     "diversity": "diversity",
@@ -103,7 +105,7 @@ def _draw_start(library: Library) -> None:
         "Camera": _draw_camera,
         "Pose": _draw_pose,
     }
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+    with address.show_notes(), st.container(horizontal=True, vertical_alignment="bottom"):
         st.button(
             "Random hand",
             icon=":material/casino:",
@@ -121,8 +123,8 @@ def _draw_start(library: Library) -> None:
         way = st.segmented_control(
             "Or start from",
             list(ways),
-            key=_WAY,
             help="A hand's id, a photograph, the camera, or a pose that you draw",
+            **address.option("start", list(ways), None),
         )
     if way is not None:
         with st.container(border=True):
@@ -276,11 +278,8 @@ def _ask_preset() -> None:
 def _draw_results(library: Library) -> None:
     if text := st.session_state.pop(_TOAST, None):
         st.toast(text, icon=":material/info:")
-    with show_errors():
-        question = session.read_question()
-        session.save_address(SEARCH_PATH)
-        for note in session.read_notes():
-            st.warning(escape(note), icon=":material/link_off:")
+    with show_errors(), address.show_notes():
+        question = read_question(library)
         with library.open_version() as version:
             pool = library.open_pool()
             _draw_trail(library, pool)
@@ -290,6 +289,7 @@ def _draw_results(library: Library) -> None:
             left, right = st.columns([1, 3], gap="large")
             with left:
                 _draw_query(library, pool, version, question)
+                draw_controls(question, pool, tuple(HandLists(library.home.lists).names()))
             # If there is no answer, as for an unknown hand, the query and its conditions stay.
             with right, show_errors():
                 _draw_answer(library, pool, version, question)
@@ -355,20 +355,19 @@ def _draw_query(library: Library, pool: Pool, version: IndexVersion, question: Q
             compact=len(question.like) + len(question.unlike) > 1,
             strip=True,
         )
-        if question.hand is not None:
-            st.button(
-                "On the map",
-                key="search_on_map",
-                icon=":material/map:",
-                on_click=show_on_map,
-                args=(question,),
-                help="Show where this hand lies among all poses",
-            )
+        st.button(
+            "On the map",
+            key="search_on_map",
+            icon=":material/map:",
+            on_click=show_on_map,
+            args=(question,),
+            help="Show where the query and its results lie among all poses",
+        )
         active = len(question.conditions)
         sheet_button("conditions", f"Conditions · {active}" if active else "Conditions")
     with sheet("conditions"):
         draw_controls(question, pool)
-        st.toggle("Skeletons", value=True, key=_SKELETONS, help="Draw the 21 joints over each crop")
+        st.toggle("Skeletons", help="Draw the 21 joints over each crop", **address.flag(_SKELETONS, True))
 
 
 def _draw_answer(library: Library, pool: Pool, version: IndexVersion, question: Question) -> None:
@@ -379,7 +378,7 @@ def _draw_answer(library: Library, pool: Pool, version: IndexVersion, question: 
         _tell_unknown(library, pool, version, question, unknown)
         return
     crops = find_crops(question)
-    answer = answer_question(version, question, crops)
+    answer = answer_question(version, question, crops, library.read_lists)
     stacks = stack_by_video(answer.neighbors)
     shown = stacks if question.stacked else [(neighbor, 0) for neighbor in answer.neighbors]
     pairs = library.find_random_pairs(version)
@@ -468,7 +467,7 @@ def _tell_unknown(
 
 
 def _shows_skeletons() -> bool:
-    return bool(st.session_state.get(_SKELETONS, True))
+    return address.is_on(_SKELETONS, True)
 
 
 def _mark(question: Question, example: Example, like: bool) -> None:

@@ -53,14 +53,14 @@ def test_the_page_begins_with_the_default_policy_and_has_panels(visit: Visit, ho
     assert figure(page, "Of another video") == ("100.0 %", "")
     assert page.slider(key="mining_ranks").value == (1, 1)
     assert not page.warning
-    page.button_group(key="mining_panel").set_value("Without a match").run()
+    page.button_group(key="look").set_value("Without a match").run()
     assert page.success[0].value == "Each hand has a match under this policy."
-    page.button_group(key="mining_panel").set_value("Most chosen").run()
+    page.button_group(key="look").set_value("Most chosen").run()
     assert "distinct matches are chosen 60 times" in "".join(block.value for block in page.markdown)
-    page.button_group(key="mining_panel").set_value("Pairs").run()
+    page.button_group(key="look").set_value("Pairs").run()
     for order in ("best", "random"):
-        page.button_group(key="mining_order").set_value(order).run()
-    page.button_group(key="mining_weights").set_value("sigmoid").run()
+        page.button_group(key="order").set_value(order).run()
+    page.button_group(key="weights").set_value("sigmoid").run()
 
 
 def test_a_changed_control_is_in_the_address_and_beside_the_default(visit: Visit, home: Path) -> None:
