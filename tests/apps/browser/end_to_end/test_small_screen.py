@@ -1,4 +1,4 @@
-"""The pages on a small screen: the drawer, what stands still, the sheet; and how much fits on a larger one."""
+"""The pages on a small screen: the drawer, what stands still, the sheet; how much fits on a larger one."""
 
 from pathlib import Path
 
@@ -56,7 +56,10 @@ def test_conditions_lie_in_a_sheet_which_closes_by_a_click_beside_it(
 ) -> None:
     phone.goto(f"{site}/?hand={pick_hand(home)}&stacked=no")
     expect(answers(phone)).to_have_count(24)
-    control, opener = phone.get_by_role("slider", name="Answers"), phone.get_by_role("button", name="Conditions")
+    control, opener = (
+        phone.get_by_role("slider", name="Answers"),
+        phone.get_by_role("button", name="Conditions"),
+    )
     expect(control).to_be_hidden()
     opener.click()
     expect(control).to_be_in_viewport()
