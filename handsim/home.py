@@ -84,6 +84,11 @@ class Home:
         return self.path / "trays"
 
     @property
+    def uploads(self) -> Path:
+        """The pictures that were added in the browser, in a folder for each person or recording."""
+        return self.path / "uploads"
+
+    @property
     def jobs(self) -> Path:
         """The jobs that the browser started, and their progress."""
         return self.path / "jobs"

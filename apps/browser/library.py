@@ -176,6 +176,8 @@ class Library:
         self.jobs = Jobs(self.home.jobs)
         self._listed = FileCache(_read_list)
         self.trays = Trays(self.home.trays if settings.actions else None)
+        self.was_ready = False
+        """Whether there once were hands and an index (`first_steps`)."""
         self._lock = Lock()
         self._pool_lock = Lock()
         self._catalog: Catalog | None = None
@@ -234,7 +236,8 @@ class Library:
 
     def format_command(self, command: str) -> str:
         """A command line of handsim on this home, for a shell in any directory."""
-        return f"handsim --home {shlex.quote(str(self.home.path))} {command}"
+        index = "" if self.settings.index is None else f" --index {shlex.quote(self.settings.index)}"
+        return f"handsim --home {shlex.quote(str(self.home.path))}{index} {command}"
 
 
 def _read_list(file: Path) -> frozenset[int]:

@@ -20,6 +20,8 @@ from handsim.detection import DetectedHand
 SEARCH_PATH: Final = "search"
 MAP_PATH: Final = "map"
 MINING_PATH: Final = "mining"
+ADD_PATH: Final = "add"
+INDEX_PATH: Final = "index"
 
 _OF_ONE_QUESTION: Final = (SEARCH_PATH, MAP_PATH)
 _TRAIL: Final = "search_trail"
@@ -27,6 +29,7 @@ _VISITOR: Final = "visitor"
 _COOKIE: Final = "handsim_visitor"
 _PAGE: Final = "page"
 _ADDRESSES: Final = "page_addresses"
+_RESULTS_TURN: Final = "results_turn"
 _LONGEST_TRAIL: Final = 12
 _MOST_DETECTIONS: Final = 256
 """Of all visitors; about 30 MB."""
@@ -178,11 +181,22 @@ def find_detection(pose: tuple[int, ...]) -> DetectedHand | None:
     return _detections().find(visitor(), pose)
 
 
+def go_to_results() -> None:
+    """The focus shall go to the heading of the results (`results_turn`): somebody chose what they are of."""
+    st.session_state[_RESULTS_TURN] = results_turn() + 1
+
+
+def results_turn() -> int:
+    """How often somebody went to the results."""
+    return int(st.session_state.get(_RESULTS_TURN, 0))
+
+
 def search_for(question: Question) -> NoReturn:
     """Go to the search page and its answer to a question, shown as the last one was.
 
     Works within callbacks and fragments, too.
     """
+    go_to_results()
     names = Question.param_names()
     display = {name: values for name, values in read_params(SEARCH_PATH).items() if name not in names}
     st.switch_page(_page(SEARCH_PATH, default=True), query_params={**display, **question.to_params()})
@@ -210,6 +224,11 @@ def show_on_map(question: Question) -> NoReturn:
     with the hand alone the browser's way back would lose the conditions.
     """
     st.switch_page(_page(MAP_PATH), query_params=question.to_params())
+
+
+def add_photographs() -> NoReturn:
+    """Go to the page that adds photographs; works within callbacks and fragments, too."""
+    st.switch_page(_page(ADD_PATH))
 
 
 def _page(path: str, *, default: bool = False) -> st.Page:

@@ -6,10 +6,10 @@ from typing import Final
 import streamlit as st
 
 from apps.browser import address, session
+from apps.browser.access import find_refusal
 from apps.browser.index import actions
 from apps.browser.index.actions import WORKS, Work, act, ask
 from apps.browser.index.overview import (
-    READ_ONLY,
     Action,
     Overview,
     embedding_title,
@@ -19,7 +19,7 @@ from apps.browser.index.overview import (
 )
 from apps.browser.jobs import Job
 from apps.browser.library import Library
-from apps.browser.ui import escape, show_command, show_errors, show_log
+from apps.browser.ui import escape, show_errors, show_log
 from handsim.english import pluralize
 from index import VersionInfo
 from index.evaluation import LEAST_RECALL
@@ -125,7 +125,7 @@ def _card(info: VersionInfo, health: VersionHealth | None, refused: dict[Action,
             **refused,
         }
     with st.container(border=True):
-        st.subheader(f"{escape(info.name)}{' · current' if info.is_current else ''}", anchor=False)
+        st.header(f"{escape(info.name)}{' · current' if info.is_current else ''}", anchor=False)
         st.table(
             {what: escape(value) for what, value in describe_version(info, health).items()},
             border="horizontal",
@@ -135,14 +135,16 @@ def _card(info: VersionInfo, health: VersionHealth | None, refused: dict[Action,
                 _button(action, refused, name=info.name)
 
 
-def _button(action: Action, refused: dict[Action, str], *, name: str = "", label: str = "") -> None:
+def _button(
+    action: Action, refused: dict[Action, str], *, name: str = "", label: str = "", is_main: bool = True
+) -> None:
     """A button that asks about an action on the version ``name``, or is off and says why."""
     usual_label, icon, help = _BUTTONS[action]
     st.button(
         label or usual_label,
         key=f"index_{action}",
         icon=f":material/{icon}:",
-        type="primary" if action == "build" else "secondary",
+        type="primary" if action == "build" and is_main else "secondary",
         on_click=ask,
         args=(action, name),
         disabled=action in refused,
@@ -189,14 +191,14 @@ _ICONS: Final = {
 }
 
 
-def _jobs(library: Library) -> dict[Work, Job]:
+def find_jobs(library: Library) -> dict[Work, Job]:
     """The last job of each kind."""
     jobs = {work: library.jobs.find(work) for work in WORKS}
     return {work: job for work, job in jobs.items() if job is not None}
 
 
 def _running_jobs(library: Library) -> frozenset[str]:
-    return frozenset(work for work, job in _jobs(library).items() if job.status == "running")
+    return frozenset(work for work, job in find_jobs(library).items() if job.status == "running")
 
 
 def _progress(library: Library, overview: Overview, running_jobs: frozenset[str]) -> None:
@@ -214,20 +216,20 @@ def _watch(library: Library, overview: Overview, running_jobs: frozenset[str]) -
         now = (_running_jobs(library), library.catalog.active_builder(), library.catalog.current_name())
         if now != (running_jobs, overview.builder, current):
             st.rerun()
-        for work, job in _jobs(library).items():
+        for work, job in find_jobs(library).items():
             if job.status == "running":
                 with st.container(border=True):
-                    _running(library, work, job)
+                    draw_running(library, work, job)
 
 
 def _ended_jobs(library: Library) -> None:
     """How the last job of each kind ended, the latest first."""
-    found = [(work, job) for work, job in _jobs(library).items() if job.status != "running"]
+    found = [(work, job) for work, job in find_jobs(library).items() if job.status != "running"]
     for work, job in sorted(found, key=lambda each: each[1].record.started_at, reverse=True):
-        _ended(library, work, job)
+        draw_ended(library, work, job)
 
 
-def _running(library: Library, work: Work, job: Job) -> None:
+def draw_running(library: Library, work: Work, job: Job) -> None:
     record = job.record
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.markdown(
@@ -236,14 +238,14 @@ def _running(library: Library, work: Work, job: Job) -> None:
         # A dialog would be in the way of what is drawn again every second.
         with st.popover("Stop", icon=":material/stop:", help="End it before it is done"):
             st.markdown(_STOPPED[work])
-            allowed = library.settings.actions
+            refusal = find_refusal(library)
             st.button(
                 "Stop it",
                 key=f"index_stop_{work}",
                 on_click=act,
                 args=(library, partial(actions.stop, library, work)),
-                disabled=not allowed,
-                help="End its process now" if allowed else READ_ONLY,
+                disabled=refusal is not None,
+                help=refusal or "End its process now",
             )
     if record.total:
         st.progress(
@@ -253,7 +255,7 @@ def _running(library: Library, work: Work, job: Job) -> None:
         )
 
 
-def _ended(library: Library, work: Work, job: Job) -> None:
+def draw_ended(library: Library, work: Work, job: Job) -> None:
     record = job.record
     at = (record.finished_at or record.started_at)[:16].replace("T", " ")
     st.markdown(
@@ -288,14 +290,17 @@ def index(library: Library) -> None:
     with show_errors(), address.show_notes():
         running_jobs = _running_jobs(library)
         overview = read_overview(library)
-        refused = refusals(overview, actions=library.settings.actions, running=running_jobs)
+        refusal = find_refusal(library)
+        refused = refusals(overview, refusal=refusal, running=running_jobs)
         _head(overview)
-        if not library.settings.actions:
-            st.info(f"{escape(READ_ONLY)}.", icon=":material/lock:")
+        if refusal is not None:
+            st.info(f"{escape(refusal)}.", icon=":material/lock:")
         if overview.versions:
             _actions(overview, refused)
         else:
-            _first_steps(library, overview, refused)
+            for error in overview.errors:
+                st.warning(escape(error), icon=":material/warning:")
+            _button("build", refused, label="Build with other settings", is_main=False)
         _progress(library, overview, running_jobs)
         if overview.versions:
             chosen = _table(overview)
@@ -337,22 +342,3 @@ def _health(overview: Overview) -> None:
     for finding in findings(overview):
         show = {"good": st.success, "note": st.info, "bad": st.warning}[finding.level]
         show(escape(finding.text), icon=_LEVELS[finding.level])
-
-
-def _first_steps(library: Library, overview: Overview, refused: dict[Action, str]) -> None:
-    """The way to an index, and how far along it this home is."""
-    pool = bool(overview.pool_hands)
-    for error in overview.errors:
-        st.warning(escape(error), icon=":material/warning:")
-    for number, done, what, command in (
-        (1, pool, "Take hands out of pictures and videos", library.format_command("ingest PATH")),
-        (2, False, "Build an index of them", library.format_command("index build")),
-        (3, False, "Ask it, there or on the search page", library.format_command("query PHOTO")),
-    ):
-        mark = ":material/check_circle:" if done else f":material/counter_{number}:"
-        pool_size = f" :gray[· the pool holds {pluralize(overview.pool_hands or 0, 'hand')}]" if done else ""
-        st.markdown(f"{mark} {what}{pool_size}")
-        show_command(command)
-    _button("build", refused, label="Build the index")
-    if "build" in refused:
-        st.caption(escape(refused["build"]))

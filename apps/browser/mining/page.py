@@ -12,6 +12,8 @@ import streamlit as st
 from apps.browser import address
 from apps.browser.charts import draw_chart
 from apps.browser.components.hand_grid import Card, hand_grid
+from apps.browser.components.heading import heading
+from apps.browser.components.sheet import sheet, sheet_button
 from apps.browser.library import Library
 from apps.browser.mining import policy
 from apps.browser.mining.measure import (
@@ -370,8 +372,10 @@ def mining(library: Library) -> None:
                 result = cached_trial(library, pool, version, trial)
                 quantiles = distance_quantiles(result)
                 _result(library, pool, version, trial, result, started)
-            with left, st.expander("Mining policy", expanded=True, icon=":material/tune:"):
-                policy.controls(trial, len(pool), quantiles)
+            with left:
+                sheet_button("policy", "Mining policy")
+                with sheet("policy"), st.expander("Mining policy", expanded=True, icon=":material/tune:"):
+                    policy.controls(trial, len(pool), quantiles)
 
 
 def _result(
@@ -390,11 +394,10 @@ def _result(
     other, than = find_other_policy(trial)
     against = None if other is None else cached_trial(library, pool, version, trial.with_policy(other))
     took_ms = (time.perf_counter() - started) * 1000
-    st.markdown(
-        f"**{pluralize(len(result), 'hand')}** of {len(pool):,}"
-        + (f", changes against the **{POLICIES[than]}**" if against is not None else "")
-        + f" :gray[· {took_ms:,.0f} ms · index {escape(version.info.name)}]"
-    )
+    changes = f", changes against the {POLICIES[than]}" if against is not None else ""
+    with st.container(gap=None):
+        heading(f"{pluralize(len(result), 'hand')} of {len(pool):,}{changes}", key="mining_found", level=2)
+        st.caption(f"{took_ms:,.0f} ms · index {escape(version.info.name)}")
     draw_figures(
         figures(result),
         None if against is None else figures(against),

@@ -151,7 +151,7 @@ def build_query_cards(library: Library, pool: Pool, version: IndexVersion, quest
             lines = describe_payload(version.payloads([example])[0])
         except NotThereError:
             lines = ("not in this index",)
-        lines = (format_hand_id(example), *lines)
+        lines = (*lines, format_hand_id(example))
         cards.append(build_card(library, pool, example, title, lines, liked=liked))
     return cards
 

@@ -13,6 +13,8 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from apps.browser import address, session
 from apps.browser.components.hand_grid import Card, hand_grid
+from apps.browser.components.heading import heading
+from apps.browser.components.sheet import sheet, sheet_button
 from apps.browser.components.skeleton_editor import skeleton_editor
 from apps.browser.library import UPLOAD_LIMIT_MB, Library, encode_thumbnail
 from apps.browser.search.answer import (
@@ -208,7 +210,7 @@ def _choose_hand(library: Library, upload: UploadedFile | None) -> None:
             cards,
             key="start_hands",
             label="Hands found in the picture",
-            on_pick=lambda number: session.ask(session.read_question().with_pose(poses[number % len(poses)])),
+            on_pick=lambda number: _go_to(session.read_question().with_pose(poses[number % len(poses)])),
             compact=True,
             verb="Search from this hand",
         )
@@ -301,10 +303,10 @@ def _draw_trail(library: Library, pool: Pool) -> None:
             build_trail_cards(library, pool, trail),
             key="search_trail_grid",
             label="What was asked before, oldest first",
-            on_pick=lambda place: session.ask(trail[place % len(trail)]),
+            on_pick=lambda place: _go_to(trail[place % len(trail)]),
             skeletons=False,
             compact=True,
-            verb="Go back to step",
+            verb="Go back to this step",
         )
 
 
@@ -329,30 +331,43 @@ def _draw_examples(library: Library, pool: Pool, version: IndexVersion, question
         ],
         key="search_beginnings_grid",
         label="Hands to begin with",
-        on_pick=lambda hand: session.ask(question.with_hand(hand)),
+        on_pick=lambda hand: _go_to(question.with_hand(hand)),
         chooser=make_chooser(library),
     )
 
 
+def _go_to(question: Question) -> None:
+    """Answer a question that somebody chose: its results get the focus."""
+    session.ask(question)
+    session.go_to_results()
+
+
 def _draw_query(library: Library, pool: Pool, version: IndexVersion, question: Question) -> None:
-    hand_grid(
-        build_query_cards(library, pool, version, question),
-        key="search_query",
-        label="What is asked about",
-        on_mark=(lambda card, like: _mark(question, example_of_card(question, card), like))
-        if question.like
-        else None,
-        skeletons=_shows_skeletons(),
-        compact=len(question.like) + len(question.unlike) > 1,
-    )
-    st.button(
-        "On the map",
-        key="search_on_map",
-        icon=":material/map:",
-        on_click=show_on_map,
-        args=(question,),
-        help="Show where the query and its results lie among all poses",
-    )
+    with st.container(key="search_asked"):
+        hand_grid(
+            build_query_cards(library, pool, version, question),
+            key="search_query",
+            label="What is asked about",
+            on_mark=(lambda card, like: _mark(question, example_of_card(question, card), like))
+            if question.like
+            else None,
+            skeletons=_shows_skeletons(),
+            compact=len(question.like) + len(question.unlike) > 1,
+            strip=True,
+        )
+        st.button(
+            "On the map",
+            key="search_on_map",
+            icon=":material/map:",
+            on_click=show_on_map,
+            args=(question,),
+            help="Show where the query and its results lie among all poses",
+        )
+        active = len(question.conditions)
+        sheet_button("conditions", f"Conditions · {active}" if active else "Conditions")
+    with sheet("conditions"):
+        draw_controls(question, pool)
+        st.toggle("Skeletons", help="Draw the 21 joints over each crop", **address.flag(_SKELETONS, True))
 
 
 def _draw_answer(library: Library, pool: Pool, version: IndexVersion, question: Question) -> None:
@@ -382,17 +397,17 @@ def _draw_answer(library: Library, pool: Pool, version: IndexVersion, question: 
         for neighbor, more in shown
     ]
     took_ms = (time.perf_counter() - started) * 1000
-    with st.container(horizontal=True, vertical_alignment="center"):
-        count = len(answer.neighbors)
-        videos = f" of {pluralize(len(stacks), 'video')}, nearest first" if count else ""
-        st.markdown(
-            f"**{pluralize(count, 'hand') if count else 'No hand'}**{videos} "
-            f":gray[· {took_ms:,.0f} ms · index {answer.version}]",
-            help=_DISTANCE_HELP,
-        )
+    count = len(answer.neighbors)
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
+        with st.container(width="content", gap=None, key="search_summary"):
+            found = f"{pluralize(count, 'hand')} of {pluralize(len(stacks), 'video')}" if count else "No hand"
+            heading(found, key="search_found", level=2, turn=session.results_turn(), width="content")
+            st.caption(
+                f"{'nearest first · ' if count else ''}{took_ms:,.0f} ms · index {answer.version}",
+                help=_DISTANCE_HELP,
+            )
         if len(stacks) < count or question.one_per_video or not question.stacked:
             _choose_per_video(question)
-        st.toggle("Skeletons", help="Draw the 21 joints over each crop", **address.flag(_SKELETONS, True))
         if count:
             _draw_downloads(library, pool, question, crops, answer)
     if not count:
@@ -402,7 +417,7 @@ def _draw_answer(library: Library, pool: Pool, version: IndexVersion, question: 
         cards,
         key="search_results",
         label="Answers, nearest first",
-        on_pick=lambda hand: session.ask(question.with_hand(hand)),
+        on_pick=lambda hand: _go_to(question.with_hand(hand)),
         on_mark=lambda hand, like: _mark(question, hand, like),
         skeletons=_shows_skeletons(),
         chooser=make_chooser(library),

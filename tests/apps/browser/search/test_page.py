@@ -139,12 +139,6 @@ def test_a_server_that_goes_away_is_reported_until_it_is_back(
         assert "**5 hands**" in head(page)
 
 
-@pytest.mark.parametrize("path", ["search", "map", "mining"])
-def test_a_home_without_an_index_is_reported(visit: Visit, tmp_path: Path, path: str) -> None:
-    page = visit(tmp_path, path)
-    assert "Not there yet" in page.info[0].value
-
-
 @pytest.mark.parametrize("name", ["hand", "like"])
 def test_an_unknown_hand_is_told_once_with_a_start_and_the_conditions_stay(
     visit: Visit, home: Path, name: str

@@ -1,0 +1,9 @@
+// On a narrow screen the names of the pages lie in a drawer over the page, which closes once one is chosen.
+if (!window.handsimDrawer) {
+  window.handsimDrawer = true;
+  document.addEventListener("click", (event) => {
+    if (!event.target.closest?.('[data-testid="stSidebarNavLink"]')) return;
+    // After Streamlit has heard of the click.
+    setTimeout(() => document.querySelector('[data-testid="stSidebarCollapseButton"] button')?.click());
+  });
+}
