@@ -10,8 +10,8 @@ from typing import Final
 import streamlit as st
 
 from apps.browser import session
+from apps.browser.access import find_refusal
 from apps.browser.components.copy_link import copy_link
-from apps.browser.index.overview import READ_ONLY
 from apps.browser.library import Library
 from apps.browser.ui import escape, show_errors
 from handsim.errors import HandsimError, UnavailableError
@@ -84,8 +84,8 @@ def _draw_open(library: Library) -> None:
             width="stretch",
             type="tertiary",
         )
-    if not library.settings.actions:
-        st.caption(f"{escape(READ_ONLY)}. So no view can be saved.")
+    if refusal := find_refusal(library):
+        st.caption(f"{escape(refusal)}. So no view can be saved.")
         return
     st.text_input("Name", key=_NAME, max_chars=80, placeholder="thumbs, two nearest")
     st.button("Save this view", type="primary", on_click=_change, args=(lambda: _save(saved),))
