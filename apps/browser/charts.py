@@ -15,6 +15,6 @@ _NUMBERS: Final = {
 """As `handsim.english` writes them, a share as 12 %; https://d3js.org/d3-format#formatLocale."""
 
 
-def draw_chart(chart: alt.Chart | alt.LayerChart, **options: Any) -> None:
+def draw_chart(chart: alt.Chart | alt.LayerChart | alt.FacetChart, **options: Any) -> None:
     """Draw a chart in the theme's colours; ``options`` are those of `streamlit.altair_chart`."""
     st.altair_chart(chart.configure(locale={"number": _NUMBERS}), **options)

@@ -88,36 +88,14 @@ def _draw_open(library: Library) -> None:
         st.caption(f"{escape(refusal)}. So no view can be saved.")
         return
     st.text_input("Name", key=_NAME, max_chars=80, placeholder="thumbs, two nearest")
-    st.button(
-        "Save this view",
-        type="primary",
-        on_click=_change,
-        args=(
-            library,
-            lambda: _save(saved),
-        ),
-    )
+    st.button("Save this view", type="primary", on_click=_change, args=(library, lambda: _save(saved)))
     if views:
         with st.expander("Rename or delete"):
             st.selectbox("View", [view.name for view in views], key=_CHOSEN)
             st.text_input("New name", key=_NEW_NAME, max_chars=80)
             with st.container(horizontal=True):
-                st.button(
-                    "Rename",
-                    on_click=_change,
-                    args=(
-                        library,
-                        lambda: _rename(saved),
-                    ),
-                )
-                st.button(
-                    "Delete",
-                    on_click=_change,
-                    args=(
-                        library,
-                        lambda: _delete(saved),
-                    ),
-                )
+                st.button("Rename", on_click=_change, args=(library, lambda: _rename(saved)))
+                st.button("Delete", on_click=_change, args=(library, lambda: _delete(saved)))
 
 
 def _change(library: Library, change: Callable[[], str]) -> None:

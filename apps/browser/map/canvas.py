@@ -71,7 +71,9 @@ def draw_canvas(library: Library, pose_map: PoseMap) -> None:
                 format_func=_COLOURS.__getitem__,
                 width=260,
                 help=_COLOUR_HELP,
-                **address.option("colour", options, options[0], _COLOURS.__getitem__),
+                **address.option(
+                    "colour", options, options[0], _COLOURS.__getitem__, given="index", explicit=True
+                ),
             )
             most = _choose_drawn_count(pose_map)
         colouring = _colour(library, pose_map, columns, by)
@@ -144,6 +146,6 @@ def _choose_drawn_count(pose_map: PoseMap) -> int:
         format_func=lambda count: f"{count:,}",
         width=260,
         help="A random part is quicker to move; an outline still selects all hands within it",
-        **address.option("drawn", options, options[-1]),
+        **address.option("drawn", options, options[-1], given="value"),
     )
     return count

@@ -103,7 +103,7 @@ def _find_nearest(version: IndexVersion, pose_map: PoseMap, vector: NDArray[np.f
 def measure_distances(
     version: IndexVersion, vectors: NDArray[np.float32], question: Question, crops: Crops
 ) -> NDArray[np.float32]:
-    """[N] from each of some vectors [N, D] to the question's subject, of several examples with + to the nearest.
+    """[N] from some vectors [N, D] to the question's subject, of several examples with + to the nearest.
 
     NaN where a vector is, and for a hand that the version lacks.
     """

@@ -238,7 +238,7 @@ def _joint_errors(group: PoseGroup, groups: Sequence[PoseGroup], alignment: str)
 
 def _samples(group: PoseGroup) -> None:
     """The hands that one evaluation drew, and its files."""
-    st.header("Best, median and worst hands")
+    st.header("Best, median and worst hands", anchor=False)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         member = group.members[0]
         if len(group.members) > 1:
@@ -355,7 +355,7 @@ def _pairs_3d(pairs: Mapping[str, Any]) -> None:
     charts = {"Mined pairs, between the nearest in 3D and random ones": kind_rows(pairs), **groups}
     if not any(charts.values()):
         return
-    st.header("Pairs in 3D")
+    st.header("Pairs in 3D", anchor=False)
     st.caption(
         "Mean joint error of the two hands of a pair, root and scale aligned, and how much of it lies in the "
         "picture and in depth: as distances, so the parts do not add up."
@@ -444,7 +444,7 @@ def _head(library: Library, name: str, path: Path, results: ExperimentResults) -
     done, failed = results.count("done"), results.count("failed")
     command = library.format_command(f"experiment table {name if _PLAIN_NAME.fullmatch(name) else 'FILE'}")
     age = format_duration(max(0.0, time.time() - path.stat().st_mtime))
-    st.header(escape(results.title))
+    st.header(escape(results.title), anchor=False)
     st.markdown(
         f"{done:,} of {len(results.runs):,} runs are done{f', {failed:,} failed' if failed else ''}. "
         f"{LEGEND} :gray[Written {age} ago; `{command}` updates it.]"

@@ -6,7 +6,8 @@ from typing import Any, Final
 
 import streamlit as st
 
-from apps.browser import address, session
+from apps.browser import session
+from apps.browser.address import note
 from apps.browser.library import Library
 from apps.browser.search.question import MAX_K, MIN_K, Question
 from handsim.hand import SIDES
@@ -22,10 +23,10 @@ def read_question(library: Library) -> Question:
     """The question in the address without what cannot be used of it, which `address.show_notes` says."""
     question, names = session.read_question(), HandLists(library.home.lists).names()
     for text in session.read_notes():
-        address.note(text)
+        note(text)
     for name in dict.fromkeys((*question.lists, *question.not_lists)):
         if name not in names:
-            address.note(f"There is no list {name[:60]!r}, which the address names; it is left out.")
+            note(f"There is no list {name[:60]!r}, which the address names; it is left out.")
     lists, not_lists = (
         tuple(name for name in chosen if name in names) for chosen in (question.lists, question.not_lists)
     )

@@ -289,7 +289,6 @@ def _draw_results(library: Library) -> None:
             left, right = st.columns([1, 3], gap="large")
             with left:
                 _draw_query(library, pool, version, question)
-                draw_controls(question, pool, tuple(HandLists(library.home.lists).names()))
             # If there is no answer, as for an unknown hand, the query and its conditions stay.
             with right, show_errors():
                 _draw_answer(library, pool, version, question)
@@ -366,7 +365,7 @@ def _draw_query(library: Library, pool: Pool, version: IndexVersion, question: Q
         active = len(question.conditions)
         sheet_button("conditions", f"Conditions · {active}" if active else "Conditions")
     with sheet("conditions"):
-        draw_controls(question, pool)
+        draw_controls(question, pool, tuple(HandLists(library.home.lists).names()))
         st.toggle("Skeletons", help="Draw the 21 joints over each crop", **address.flag(_SKELETONS, True))
 
 

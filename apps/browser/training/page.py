@@ -281,7 +281,7 @@ def _figures(library: Library, titles: Sequence[str]) -> None:
         with_figures = [title for title, steps in figures.items() if steps]
         if not with_figures:
             return
-        st.header("What it is trained on")
+        st.header("What it is trained on", anchor=False)
         with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
             title = with_figures[0]
             if len(with_figures) > 1:

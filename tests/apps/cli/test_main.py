@@ -242,9 +242,9 @@ def test_the_demo_ends_in_a_report_that_stands_alone(
     for file in ("pairs.parquet", "runs/retrieval/retrieval.json"):
         assert (home / file).exists()
     info = open_catalog(home / "index").current_info()
-    file = find_map_file(maps_folder(Home(home)), info)  # where the browser looks
-    assert file is not None
-    assert len(read_map_file(file)) == 30
+    map_file = find_map_file(maps_folder(Home(home)), info)  # where the browser looks
+    assert map_file is not None
+    assert len(read_map_file(map_file)) == 30
     page = (home / "report.html").read_text()
     assert "<b>30</b><span>hands in 6 videos</span>" in page
     assert len(re.findall(r'<img alt="[^"]+" src="data:image/(?:png|jpeg);base64,', page)) == 4

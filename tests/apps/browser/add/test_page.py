@@ -1,6 +1,6 @@
 """The page that adds photographs, and the way from an empty home to an index, without a web browser."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -113,11 +113,12 @@ def test_a_read_only_browser_adds_nothing_whatever_its_page_offers(visit: Visit,
     page = visit(empty, "add", actions=False)
     assert not page.file_uploader
     library = Library(BrowserSettings(empty, actions=False, folders=True))
-    for start in (
+    starts: tuple[Callable[[], str], ...] = (
         lambda: add_page.start_upload(library, [], "me"),
         lambda: add_page.start_folder(library, str(empty)),
         lambda: add_page.stop(library),
-    ):
+    )
+    for start in starts:
         with pytest.raises(HandsimError, match="read-only"):
             start()
 

@@ -91,7 +91,7 @@ def violations(page: Page) -> list[str]:
 
 
 def tab_to(page: Page, target: Locator) -> None:
-    """Press Tab until a thing has the focus, which then must be seen."""
+    """Press Tab until a thing has the focus."""
     expect(target).to_be_visible()
     for _ in range(_MOST_TABS):
         if target.evaluate("node => node.matches(':focus')"):

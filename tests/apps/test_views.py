@@ -1,9 +1,11 @@
 """Saved views of the browser: a file of names and addresses."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from apps.cli import main
 from handsim.errors import HandsimError, NotThereError
 from handsim.views import SavedViews
 
@@ -37,6 +39,23 @@ def test_a_name_is_taken_once_and_an_unknown_one_is_named_with_those_that_there_
         with pytest.raises(NotThereError, match="no view 'thumb'; there are fists, thumbs"):
             act("thumb")
     assert names(views) == ["fists", "thumbs"]
+
+
+def test_the_command_line_shows_links_renames_and_deletes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = ("--home", str(tmp_path))
+    assert main(["view", "show", *home]) == 0
+    assert "no view yet" in capsys.readouterr().out
+    SavedViews(tmp_path / "views.json").save("thumbs", "?hand=03ab54f1c09d72e8")
+    assert main(["view", "rename", "thumbs", "fists", *home]) == 0
+    capsys.readouterr()
+    assert main(["view", "show", "--url", "https://hands.example/hands/", "--json", *home]) == 0
+    (view,) = json.loads(capsys.readouterr().out)
+    assert view["link"] == "https://hands.example/hands/?hand=03ab54f1c09d72e8"
+    assert main(["view", "delete", "thumbs", *home]) == 2
+    assert "no view 'thumbs'; there are fists" in capsys.readouterr().err
+    assert main(["view", "delete", "fists", *home]) == 0
 
 
 def test_a_damaged_file_is_named_and_stays(tmp_path: Path) -> None:
