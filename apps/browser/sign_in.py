@@ -73,16 +73,19 @@ class SignIn:
             return "manage"
         return "look" if "*" in self.look or _match(names, self.look) else None
 
+    def find_address(self, port: int) -> str:
+        """Where people must open the page: the cookie of a sign-in is that of its host."""
+        return self.address or f"http://localhost:{port}"
+
     def make_secrets(self, base_path: str, port: int) -> dict[str, Any]:
         """The settings as Streamlit's secrets have them, for a server below ``base_path``.
 
         The redirect address is that of the settings, whatever headers a request has.
         """
-        address = self.address or f"http://localhost:{port}"
         path = f"/{base_path.strip('/')}".rstrip("/")
         return {
             "auth": {
-                "redirect_uri": f"{address}{path}/{_CALLBACK}",
+                "redirect_uri": f"{self.find_address(port)}{path}/{_CALLBACK}",
                 "cookie_secret": self.cookie_secret,
                 "client_id": self.client_id,
                 "client_secret": self.client_secret,

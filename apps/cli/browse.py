@@ -90,6 +90,7 @@ def _run(options: argparse.Namespace) -> NoReturn:
         names=options.allowed_host,
         base_path=options.base_path,
         window=not options.no_window,
+        address=None if sign_in is None else sign_in.find_address(options.port),
     )
 
 
@@ -124,10 +125,12 @@ def browse(
     names: Sequence[str] = (),
     base_path: str = "",
     window: bool = True,
+    address: str | None = None,
 ) -> NoReturn:
-    """Replace this process by the server."""
+    """Replace this process by the server; ``address`` is where people open it, if not at host and port."""
     require_library("streamlit")
     check_port(host, port)
     command = build_streamlit_command(settings, host, port, names=names, base_path=base_path, window=window)
-    print(f"Browsing {settings.home} at http://{host}:{port}{base_path} (Ctrl-C ends it)", flush=True)
+    address = f"{address or f'http://{host}:{port}'}{base_path}"
+    print(f"Browsing {settings.home} at {address} (Ctrl-C ends it)", flush=True)
     os.execv(command[0], command)

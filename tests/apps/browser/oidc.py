@@ -1,4 +1,4 @@
-"""A small OpenID Connect provider (authorisation code flow, PKCE, discovery, keys); it asks for no password."""
+"""A small OpenID Connect provider: authorisation code flow, PKCE, discovery, keys. It asks no password."""
 
 import base64
 import hashlib

@@ -42,7 +42,8 @@ def test_who_signs_in_sees_the_home_and_only_who_may_manage_changes_it(
             assert not answers(page).count()
             provider.claims = {"email": "ben@example.org", "email_verified": True}
             page.get_by_role("button", name="Sign in").click()
-            expect(page.get_by_text(re.compile(r"ben@.?example\.org is signed in, and may look\."))).to_be_visible()
+            told = re.compile(r"ben@.?example\.org is signed in, and may look\.")
+            expect(page.get_by_text(told)).to_be_visible()
             assert provider.redirects == [f"{site}/oauth2callback"]
             expect(page).to_have_url(re.compile("/hands/"))
             page.goto(f"{site}/?hand={pick_hand(own_home)}&k=7&stacked=no")
