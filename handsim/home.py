@@ -49,7 +49,8 @@ class Home:
         address = settings.pop("index", "index")
         if settings or not isinstance(address, str):
             raise HandsimError(
-                f'{file} says {", ".join(settings) or "index"}; it may hold index = "PATH or URL", and [browser.sign_in]'
+                f'{file} says {", ".join(settings) or "index"}; it may hold index = "PATH or URL" '
+                "and the table [browser.sign_in]"
             )
         return address if "://" in address else str(self.path / address)
 
