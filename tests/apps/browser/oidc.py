@@ -12,6 +12,9 @@ from secrets import token_urlsafe
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
 CLIENT_ID = "hands"
 CLIENT_SECRET = "what only the client knows"
 
@@ -20,13 +23,11 @@ class Provider:
     """Signs in ``claims`` at once, whoever comes."""
 
     def __init__(self, url: str) -> None:
-        from joserfc.jwk import RSAKey
-
         self.url = url
         self.claims: dict[str, Any] = {}
         self.redirects: list[str] = []
         """The redirect addresses that were asked for."""
-        self._key = RSAKey.generate_key(2048, {"kid": "one", "use": "sig"})
+        self._key = rsa.generate_private_key(65_537, 2048)
         self._codes: dict[str, dict[str, str]] = {}
 
     def metadata(self) -> dict[str, Any]:
@@ -42,7 +43,11 @@ class Provider:
         }
 
     def keys(self) -> dict[str, Any]:
-        return {"keys": [self._key.as_dict(private=False)]}
+        numbers = self._key.public_key().public_numbers()
+        n, e = (
+            _encode(number.to_bytes(length, "big")) for number, length in ((numbers.n, 256), (numbers.e, 3))
+        )
+        return {"keys": [{"kty": "RSA", "kid": "one", "use": "sig", "alg": "RS256", "n": n, "e": e}]}
 
     def authorize(self, asked: dict[str, str]) -> str:
         """The address to go back to, with a code."""
@@ -56,21 +61,24 @@ class Provider:
 
     def exchange(self, asked: dict[str, str], authorization: str) -> dict[str, Any] | None:
         """The tokens for a code, once; None for who may not have them."""
-        from joserfc import jwt
-
         expected = "Basic " + base64.b64encode(f"{CLIENT_ID}:{CLIENT_SECRET}".encode()).decode()
         by_form = (asked.get("client_id"), asked.get("client_secret")) == (CLIENT_ID, CLIENT_SECRET)
         begun = self._codes.pop(asked["code"], None)
         if begun is None or not (authorization == expected or by_form):
             return None
         digest = hashlib.sha256(asked["code_verifier"].encode()).digest()
-        challenge = base64.urlsafe_b64encode(digest).decode().rstrip("=")
-        if (asked["redirect_uri"], challenge) != (begun["redirect_uri"], begun["code_challenge"]):
+        if (asked["redirect_uri"], _encode(digest)) != (begun["redirect_uri"], begun["code_challenge"]):
             return None
         now = int(time.time())
         claims = {"iss": self.url, "aud": CLIENT_ID, "iat": now, "exp": now + 300, "nonce": begun["nonce"]}
-        token = jwt.encode({"alg": "RS256", "kid": "one"}, claims | {"sub": "1"} | self.claims, self._key)
+        token = self._sign(claims | {"sub": "1"} | self.claims)
         return {"access_token": token_urlsafe(), "token_type": "Bearer", "expires_in": 300, "id_token": token}
+
+    def _sign(self, claims: dict[str, Any]) -> str:
+        """A JSON web token."""
+        parts = ({"alg": "RS256", "kid": "one"}, claims)
+        text = ".".join(_encode(json.dumps(part).encode()) for part in parts)
+        return f"{text}.{_encode(self._key.sign(text.encode(), padding.PKCS1v15(), hashes.SHA256()))}"
 
 
 @contextmanager
@@ -116,6 +124,10 @@ def run_provider() -> Iterator[Provider]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def _encode(content: bytes) -> str:
+    return base64.urlsafe_b64encode(content).decode().rstrip("=")
 
 
 def _flat(query: str) -> dict[str, str]:
