@@ -236,6 +236,8 @@ class PoseMap {
     if (this.question.since && now - this.question.since < ANSWER_TIMEOUT_MS) return;
     this.question.since = now;
     this.sendPoint("hovered", i, { turn: Math.round(now) });
+    // Asked again, because it is lost where the page is not drawn as far as the channel that takes it.
+    this.question.timer = setTimeout(() => this.tips.has(this.points.places[i]) || this.requestTip(i), ANSWER_TIMEOUT_MS);
   }
 
   takeAnswer({ hand, outline, chosen, links, view }) {
