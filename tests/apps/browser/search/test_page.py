@@ -69,7 +69,7 @@ def test_an_empty_answer_offers_what_to_relax(visit: Visit, home: Path) -> None:
     hopeless = visit(home, hand=pick_hand(home), max_distance="0.0", sources="nowhere")
     assert "leaving out one of them does not help" in hopeless.info[0].value
     press(hopeless, "Leave out all of them")
-    assert "**24 hands**" in head(hopeless)
+    assert head(hopeless).startswith("24 hands of ")
 
 
 def test_a_list_is_a_condition_as_it_is_for_the_command_line(
