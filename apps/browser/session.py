@@ -213,17 +213,17 @@ def open_address(address: str) -> NoReturn:
 
 
 def show_on_map(question: Question) -> NoReturn:
-    """Go to the map, which shows the question's answer; works within callbacks and fragments, too.
+    """Go to the whole map, which shows the question's answer; works within callbacks and fragments, too.
 
     The address keeps the whole question. Streamlit writes it into the address of the page that it leaves, so
     with the hand alone the browser's way back would lose the conditions.
     """
-    _go_with(question, MAP_PATH)
+    _go_with(question, MAP_PATH, leave_out=("view",))
 
 
-def _go_with(question: Question, page: str) -> NoReturn:
-    """Go to a page with a question, which it shows as it showed the last one."""
-    names = Question.param_names()
+def _go_with(question: Question, page: str, *, leave_out: Sequence[str] = ()) -> NoReturn:
+    """Go to a page with a question, which it shows as it showed the last one, but for parameters left out."""
+    names = (*Question.param_names(), *leave_out)
     display = {name: values for name, values in read_params(page).items() if name not in names}
     st.switch_page(_page(page, default=page == SEARCH_PATH), query_params={**display, **question.to_params()})
 
