@@ -192,14 +192,9 @@ def results_turn() -> int:
 
 
 def search_for(question: Question) -> NoReturn:
-    """Go to the search page and its answer to a question, shown as the last one was.
-
-    Works within callbacks and fragments, too.
-    """
+    """Go to the search page and its answer to a question; works within callbacks and fragments, too."""
     go_to_results()
-    names = Question.param_names()
-    display = {name: values for name, values in read_params(SEARCH_PATH).items() if name not in names}
-    st.switch_page(_page(SEARCH_PATH, default=True), query_params={**display, **question.to_params()})
+    _go_with(question, SEARCH_PATH)
 
 
 def read_address() -> str:
@@ -218,12 +213,19 @@ def open_address(address: str) -> NoReturn:
 
 
 def show_on_map(question: Question) -> NoReturn:
-    """Go to the map, which shows the question's answer; works within callbacks and fragments, too.
+    """Go to the whole map, which shows the question's answer; works within callbacks and fragments, too.
 
     The address keeps the whole question. Streamlit writes it into the address of the page that it leaves, so
     with the hand alone the browser's way back would lose the conditions.
     """
-    st.switch_page(_page(MAP_PATH), query_params=question.to_params())
+    _go_with(question, MAP_PATH, leave_out=("view",))
+
+
+def _go_with(question: Question, page: str, *, leave_out: Sequence[str] = ()) -> NoReturn:
+    """Go to a page with a question, which it shows as it showed the last one, but for parameters left out."""
+    names = (*Question.param_names(), *leave_out)
+    display = {name: values for name, values in read_params(page).items() if name not in names}
+    st.switch_page(_page(page, default=page == SEARCH_PATH), query_params={**display, **question.to_params()})
 
 
 def add_photographs() -> NoReturn:

@@ -231,8 +231,11 @@ class PoseMap {
   }
 
   requestTip(i) {
-    // One question at a time; the next is about the hand under the pointer when the answer comes.
+    // One question at a time; the next is about the hand under the pointer when the answer comes. One is lost where
+    // the page is not drawn as far as the channel that takes it, so it is asked again.
     const now = performance.now();
+    clearTimeout(this.question.timer);
+    this.question.timer = setTimeout(() => this.tips.has(this.points.places[i]) || this.requestTip(i), ANSWER_TIMEOUT_MS);
     if (this.question.since && now - this.question.since < ANSWER_TIMEOUT_MS) return;
     this.question.since = now;
     this.sendPoint("hovered", i, { turn: Math.round(now) });

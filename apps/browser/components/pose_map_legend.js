@@ -26,7 +26,7 @@ PoseMap.prototype.wireKey = function (button, codes, label) {
   button.onfocus = () => button.matches(":focus-visible") && this.highlight(codes);
   button.onclick = () => {
     const isPinned = button.getAttribute("aria-pressed") === "true";
-    for (const other of this.legend.querySelectorAll("button")) other.setAttribute("aria-pressed", "false");
+    for (const other of this.legend.querySelectorAll("button:not([data-name])")) other.setAttribute("aria-pressed", "false");
     button.setAttribute("aria-pressed", String(!isPinned));
     this.pinned = isPinned ? null : codes;
     this.highlight(this.pinned);

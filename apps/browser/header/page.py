@@ -8,6 +8,7 @@ from html import escape as escape_html
 from typing import Final
 
 import streamlit as st
+from streamlit.errors import StreamlitAPIException
 
 from apps.browser import session
 from apps.browser.access import check_may_manage, find_refusal
@@ -108,7 +109,10 @@ def _change(library: Library, change: Callable[[], str]) -> None:
 
 
 def _open(view: SavedView) -> None:
-    session.open_address(view.address)
+    try:
+        session.open_address(view.address)
+    except StreamlitAPIException:  # of another version of handsim, perhaps
+        st.session_state[_TOAST] = escape(f"This browser has no page {view.address[:60]!r}.")
 
 
 def _save(saved: SavedViews) -> str:
