@@ -304,7 +304,7 @@ def _choose_step(steps: Sequence[int], key: str) -> int:
     if chosen not in steps or chosen == st.session_state.get(latest):
         st.session_state[key] = steps[-1]
     st.session_state[latest] = steps[-1]
-    return st.select_slider(
+    step: int = st.select_slider(
         "Step",
         steps,
         st.session_state[key],
@@ -313,3 +313,4 @@ def _choose_step(steps: Sequence[int], key: str) -> int:
         width=420,
         help="When the figure was drawn; at its end the slider follows the training",
     )
+    return step

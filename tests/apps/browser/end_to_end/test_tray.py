@@ -24,6 +24,11 @@ def expect_chosen(page: Page, count: int) -> None:
     expect(tray(page).get_by_role("status")).to_have_text(f"{count} hand{'' if count == 1 else 's'} chosen")
 
 
+def wait_until_drawn(page: Page) -> None:
+    """Wait for the end of a run: until then a button may be replaced while it is clicked."""
+    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+
+
 def check(card: Locator) -> Locator:
     return card.get_by_role("checkbox")
 
@@ -84,6 +89,7 @@ def test_the_tray_lasts_over_pages_and_reloads_and_steps_back(page: Page, site: 
     expect_chosen(page, 2)
     page.get_by_role("link", name="Search").click()
     expect(beginnings(page)).to_have_count(24)
+    wait_until_drawn(page)
     for count in (3, 2, 1):
         tray(page).get_by_role("button", name="Undo").click()
         expect_chosen(page, count)
