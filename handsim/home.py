@@ -74,9 +74,19 @@ class Home:
         return self.path / "lists"
 
     @property
+    def views(self) -> Path:
+        """Saved views of the browser, see `handsim.views`."""
+        return self.path / "views.json"
+
+    @property
     def trays(self) -> Path:
         """The hands that each visitor of the browser has chosen and not yet saved."""
         return self.path / "trays"
+
+    @property
+    def uploads(self) -> Path:
+        """The pictures that were added in the browser, in a folder for each person or recording."""
+        return self.path / "uploads"
 
     @property
     def jobs(self) -> Path:

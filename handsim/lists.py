@@ -12,7 +12,7 @@ Parquet, so that people read it and `diff` compares it: 100,000 ids take 2 MB, 0
 import json
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -64,7 +64,7 @@ class HandLists:
 
     def read(self, name: str) -> HandList:
         """Raises NotThereError for an unknown list, HandsimError for an impossible name or a damaged file."""
-        file = self._file(name)
+        file = self.file(name)
         try:
             return _parse(name, json.loads(file.read_text("utf-8")))
         except FileNotFoundError as error:
@@ -72,10 +72,20 @@ class HandLists:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise HandsimError(f"{file} cannot be read as a list of hands: {error}") from error
 
+    def union(self, names: Iterable[str]) -> frozenset[int]:
+        """The hands of some lists together; raises HandsimError, as `read` does, and where they hold none."""
+        names = list(names)
+        hands = frozenset(hand_id for name in names for hand_id in self.read(name).hand_ids.tolist())
+        if not hands:
+            raise HandsimError(
+                f"list {' and '.join(map(repr, names))} holds no hand; `handsim list add` adds some"
+            )
+        return hands
+
     def create(self, name: str, hand_ids: ArrayLike, note: str = "") -> HandList:
         """A new list; raises HandsimError for an impossible name, or one that is taken."""
         with self._changing():
-            if self._file(name).exists():
+            if self.file(name).exists():
                 raise HandsimError(f"there is a list {name!r} already; add to it, or take another name")
             return self._write(name, _each_once(hand_ids), note)
 
@@ -102,15 +112,15 @@ class HandLists:
         """Raises HandsimError for an impossible name, or one that is taken."""
         with self._changing():
             self.read(name)
-            if self._file(new_name).exists():
+            if self.file(new_name).exists():
                 raise HandsimError(f"there is a list {new_name!r} already; take another name")
-            self._file(name).rename(self._file(new_name))
+            self.file(name).rename(self.file(new_name))
 
     def delete(self, name: str) -> HandList:
         """Delete a list, not its hands; returns what it held."""
         with self._changing():
             held = self.read(name)
-            self._file(name).unlink()
+            self.file(name).unlink()
             return held
 
     @contextmanager
@@ -121,7 +131,8 @@ class HandLists:
             lock.acquire(wait=True)
             yield
 
-    def _file(self, name: str) -> Path:
+    def file(self, name: str) -> Path:
+        """Where a list lies, or would; raises HandsimError for an impossible name."""
         name = unicodedata.normalize("NFC", name)
         if not _NAME.fullmatch(name) or name.lower() == _NONE:
             raise HandsimError(
@@ -143,7 +154,7 @@ class HandLists:
         note = " ".join(note.split())
         head = json.dumps({"format": _FORMAT, "note": note, "changed_at": changed_at}, ensure_ascii=False)
         lines = ",\n".join(f'"{hand_id:016x}"' for hand_id in hand_ids.tolist())
-        write_text_atomically(self._file(name), f'{head[:-1]}, "hands": [\n{lines}\n]}}\n')
+        write_text_atomically(self.file(name), f'{head[:-1]}, "hands": [\n{lines}\n]}}\n')
         return HandList(name, hand_ids, note, changed_at)
 
 

@@ -195,4 +195,6 @@ class ExactIndex(IndexVersion):
             admitted &= hands.scores[order] >= np.float32(filter.min_score)
         if filter.hands is not None:
             admitted &= np.isin(self._ids, np.fromiter(filter.hands, np.uint64, len(filter.hands)))
+        if filter.not_hands is not None:
+            admitted &= ~np.isin(self._ids, np.fromiter(filter.not_hands, np.uint64, len(filter.not_hands)))
         return admitted

@@ -55,6 +55,8 @@ class Filter:
     hands: frozenset[int] | None = None
     """These hands alone, by their ids; those that the index lacks meet no query. A frozen set remembers its
     hash, by which a version remembers how many hands a filter admits."""
+    not_hands: frozenset[int] | None = None
+    """None of these hands."""
 
     def __post_init__(self) -> None:
         for name in ("sources", "sides", "videos", "labels"):

@@ -47,7 +47,7 @@ _COLOURS: Final = {
 THEME: Final[dict[str, str]] = {
     "theme.baseRadius": "8px",
     "theme.baseFontSize": "15",
-    "theme.headingFontSizes": '["1.6rem", "1.25rem", "1.05rem", "1rem", "1rem", "1rem"]',
+    "theme.headingFontSizes": '["1.6rem", "1.05rem", "1.05rem", "1rem", "1rem", "1rem"]',
     "theme.headingFontWeights": "[600, 600, 600, 600, 600, 600]",
     "theme.showWidgetBorder": "true",
     **{f"theme.light.{name}": light for name, (light, _) in _COLOURS.items()},
@@ -64,7 +64,10 @@ class BrowserSettings:
     model: Path | None = None
     """The model that finds hands in uploaded pictures; None: the one in the cache."""
     actions: bool = True
-    """Whether versions may be built, published, rolled back and removed from the page."""
+    """Whether the page may change the home: add photographs, build, publish and remove versions."""
+    folders: bool = False
+    """Whether photographs may be added from any folder of this computer: only its own visitors, who can read
+    these anyway."""
 
     def to_arguments(self) -> list[str]:
         """The command line that `from_arguments` reads."""
@@ -73,6 +76,7 @@ class BrowserSettings:
             arguments += ["--index", self.index]
         if self.model is not None:
             arguments += ["--model", str(self.model)]
+        arguments += ["--folders"] if self.folders else []
         return arguments if self.actions else [*arguments, "--read-only"]
 
     @classmethod
@@ -83,8 +87,11 @@ class BrowserSettings:
         parser.add_argument("--index")
         parser.add_argument("--model", type=Path)
         parser.add_argument("--read-only", action="store_true")
+        parser.add_argument("--folders", action="store_true")
         options = parser.parse_args(list(arguments))
-        return cls(options.home, options.index, options.model, actions=not options.read_only)
+        return cls(
+            options.home, options.index, options.model, actions=not options.read_only, folders=options.folders
+        )
 
 
 def build_streamlit_command(

@@ -1,14 +1,16 @@
 """What one visitor is doing: addresses, the trail of questions, uploaded hands, and ways between pages.
 
-The address holds the question. Streamlit's session state holds the rest, so visitors do not see each other.
+The address holds what a page shows, the question first of all; `apps.browser.address` ties widgets to it.
+Streamlit's session state holds the rest, so visitors do not see each other.
 """
 
 import re
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Iterable, Mapping, Sequence
 from secrets import token_hex
 from threading import Lock
 from typing import Final, NoReturn
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import streamlit as st
 
@@ -18,36 +20,66 @@ from handsim.detection import DetectedHand
 SEARCH_PATH: Final = "search"
 MAP_PATH: Final = "map"
 MINING_PATH: Final = "mining"
+ADD_PATH: Final = "add"
+INDEX_PATH: Final = "index"
 
+_OF_ONE_QUESTION: Final = (SEARCH_PATH, MAP_PATH)
 _TRAIL: Final = "search_trail"
 _VISITOR: Final = "visitor"
 _COOKIE: Final = "handsim_visitor"
 _PAGE: Final = "page"
 _ADDRESSES: Final = "page_addresses"
+_RESULTS_TURN: Final = "results_turn"
 _LONGEST_TRAIL: Final = 12
 _MOST_DETECTIONS: Final = 256
 """Of all visitors; about 30 MB."""
 
 
-def restore_address(page: str, names: Collection[str]) -> None:
-    """Enter a page; ``names`` are the parameters that its address may have.
+def enter_page(page: str) -> None:
+    """Note which page this is.
 
-    If the address has none of them, as after a click in the navigation, the page gets the address again that
-    it had when the visitor left it.
+    Without parameters, as after a click in the navigation, its address gets those again that it had when the
+    visitor left it.
     """
     previous_page, st.session_state[_PAGE] = st.session_state.get(_PAGE), page
     saved = _addresses().get(page)
-    if saved and previous_page not in (None, page) and not any(name in st.query_params for name in names):
+    if saved and previous_page not in (None, page) and not st.query_params:
         st.query_params.from_dict(saved)
+    _save_address()
 
 
-def save_address(page: str) -> None:
-    """Remember the parameters in a page's address, for `restore_address`."""
-    st.session_state[_ADDRESSES] = {**_addresses(), page: st.query_params.to_dict()}
+def read_params(page: str | None = None) -> dict[str, list[str]]:
+    """The parameters in the address, or in the last one of another page."""
+    if page is not None:
+        return _addresses().get(page, {})
+    return {name: st.query_params.get_all(name) for name in st.query_params}
 
 
-def _addresses() -> dict[str, dict[str, str]]:
-    addresses: dict[str, dict[str, str]] = st.session_state.get(_ADDRESSES, {})
+def write_params(names: Iterable[str], params: Mapping[str, str | Sequence[str]]) -> None:
+    """Give the address these parameters in the place of those called ``names``; the others stay.
+
+    All at once: each change of the address is a step for the web browser's *back*.
+    """
+    others = {name: values for name, values in read_params().items() if name not in names}
+    st.query_params.from_dict({**others, **params})
+    _save_address()
+
+
+def _save_address() -> None:
+    """Remember the address of this page; the search page and the map share their question."""
+    page, params, addresses = st.session_state.get(_PAGE, ""), read_params(), _addresses()
+    addresses = {**addresses, page: params}
+    if page in _OF_ONE_QUESTION:
+        names = Question.param_names()
+        question = {name: values for name, values in params.items() if name in names}
+        for other in _OF_ONE_QUESTION:
+            display = {name: value for name, value in addresses.get(other, {}).items() if name not in names}
+            addresses[other] = {**display, **question}
+    st.session_state[_ADDRESSES] = addresses
+
+
+def _addresses() -> dict[str, dict[str, list[str]]]:
+    addresses: dict[str, dict[str, list[str]]] = st.session_state.get(_ADDRESSES, {})
     return addresses
 
 
@@ -73,7 +105,11 @@ def read_notes() -> list[str]:
 
 def last_question() -> Question:
     """What the search page was asked last, from any page; an empty question if that was nothing."""
-    return Question.from_params(_addresses().get(SEARCH_PATH, {}))[0]
+    return Question.from_params(_last_values(read_params(SEARCH_PATH)))[0]
+
+
+def _last_values(params: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    return {name: values[-1] for name, values in params.items() if values}
 
 
 def ask(question: Question) -> None:
@@ -83,7 +119,12 @@ def ask(question: Question) -> None:
         trail: list[Question] = st.session_state.get(_TRAIL, [])
         others = [other for other in trail if other.subject != previous.subject]
         st.session_state[_TRAIL] = [*others, previous][-_LONGEST_TRAIL:]
-    st.query_params.from_dict(question.to_params())
+    change_conditions(question)
+
+
+def change_conditions(question: Question) -> None:
+    """Put a question into the address, which is about the same subject as the one before."""
+    write_params(Question.param_names(), question.to_params())
 
 
 def get_trail() -> list[Question]:
@@ -140,18 +181,56 @@ def find_detection(pose: tuple[int, ...]) -> DetectedHand | None:
     return _detections().find(visitor(), pose)
 
 
+def go_to_results() -> None:
+    """The focus shall go to the heading of the results (`results_turn`): somebody chose what they are of."""
+    st.session_state[_RESULTS_TURN] = results_turn() + 1
+
+
+def results_turn() -> int:
+    """How often somebody went to the results."""
+    return int(st.session_state.get(_RESULTS_TURN, 0))
+
+
 def search_for(question: Question) -> NoReturn:
     """Go to the search page and its answer to a question; works within callbacks and fragments, too."""
-    st.switch_page(_page(SEARCH_PATH, default=True), query_params=question.to_params())
+    go_to_results()
+    _go_with(question, SEARCH_PATH)
+
+
+def read_address() -> str:
+    """Path and query of the page, relative to where the browser is served."""
+    page = st.session_state.get(_PAGE, SEARCH_PATH)
+    query = urlencode(read_params(), doseq=True)
+    return ("" if page == SEARCH_PATH else page) + (f"?{query}" if query else "")
+
+
+def open_address(address: str) -> NoReturn:
+    """Go to what `read_address` gave; works within callbacks and fragments, too."""
+    parts = urlsplit(address)
+    page = parts.path or SEARCH_PATH
+    params = parse_qs(parts.query, keep_blank_values=True)
+    st.switch_page(_page(page, default=page == SEARCH_PATH), query_params=params)
 
 
 def show_on_map(question: Question) -> NoReturn:
-    """Go to the map with the question's hand marked; works within callbacks and fragments, too.
+    """Go to the whole map, which shows the question's answer; works within callbacks and fragments, too.
 
     The address keeps the whole question. Streamlit writes it into the address of the page that it leaves, so
     with the hand alone the browser's way back would lose the conditions.
     """
-    st.switch_page(_page(MAP_PATH), query_params=question.to_params())
+    _go_with(question, MAP_PATH, leave_out=("view",))
+
+
+def _go_with(question: Question, page: str, *, leave_out: Sequence[str] = ()) -> NoReturn:
+    """Go to a page with a question, which it shows as it showed the last one, but for parameters left out."""
+    names = (*Question.param_names(), *leave_out)
+    display = {name: values for name, values in read_params(page).items() if name not in names}
+    st.switch_page(_page(page, default=page == SEARCH_PATH), query_params={**display, **question.to_params()})
+
+
+def add_photographs() -> NoReturn:
+    """Go to the page that adds photographs; works within callbacks and fragments, too."""
+    st.switch_page(_page(ADD_PATH))
 
 
 def _page(path: str, *, default: bool = False) -> st.Page:

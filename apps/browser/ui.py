@@ -12,6 +12,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from apps.browser.components.hand_grid import Card
+from apps.browser.components.heading import heading
 from apps.browser.library import Library
 from handsim.errors import HandsimError, NotThereError, UnavailableError
 from handsim.hand import format_hand_id
@@ -20,6 +21,7 @@ from index.query import Payload
 
 _RETRY_S: Final = 3
 _RETRY_DUE: Final = "retry_due"
+_TITLE: Final = "page_title_turn"
 
 _MARKUP: Final = frozenset("\\`*_{}[]()#+-.!|<>~$:&")
 _WORD_JOINER: Final = "\u2060"
@@ -54,6 +56,14 @@ def _retry() -> None:
         st.rerun(scope="app")
     st.session_state[_RETRY_DUE] = now + 0.9 * _RETRY_S
     st.caption("Trying again every few seconds.")
+
+
+def draw_title(title: str) -> None:
+    """The heading of a page; it takes the focus whenever somebody comes from another page."""
+    previous, turn = st.session_state.get(_TITLE, (title, 0))
+    turn += previous != title
+    st.session_state[_TITLE] = (title, turn)
+    heading(title, key="page_title", level=1, turn=turn)
 
 
 def escape(text: str) -> str:
@@ -99,11 +109,11 @@ def find_keypoints(pool: Pool, hand_id: int) -> NDArray[np.float32] | None:
 
 
 def describe_payload(payload: Payload | None) -> tuple[str, ...]:
-    """Two lines below a picture: the video; then side, source and label."""
+    """Two lines below a picture: label, side and source; then the video."""
     if payload is None:
         return ()
-    parts = (payload["side"], payload["source"], payload["label"])
-    return payload["video"], " · ".join(part for part in parts if part)
+    parts = (payload["label"], payload["side"], payload["source"])
+    return tuple(filter(None, (" · ".join(filter(None, parts)), payload["video"])))
 
 
 def shorten_id(hand_id: int) -> str:

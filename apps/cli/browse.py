@@ -66,10 +66,13 @@ def _run(options: argparse.Namespace) -> NoReturn:
     home = find_home(options)
     if not home.path.is_dir():
         raise NotThereError(
-            f"there is no home at {home.path}; give one with --home DIR, or `handsim demo` makes one"
+            f"there is no home at {home.path}; give one with --home DIR, make an empty one (mkdir), or let "
+            "`handsim demo` make one"
         )
     actions = not options.read_only and (options.allow_actions or is_loopback(options.host))
-    settings = BrowserSettings(home.path.resolve(), options.index, options.model, actions)
+    settings = BrowserSettings(
+        home.path.resolve(), options.index, options.model, actions, folders=is_loopback(options.host)
+    )
     browse(
         settings,
         options.host,

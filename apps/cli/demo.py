@@ -28,6 +28,7 @@ from handsim.processes import PipeWorker
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from apps.browser.map.pose_map import PoseMap
     from handsim.synthetic import SyntheticConfig
     from index import IndexVersion
     from index.evaluation import RetrievalEvaluation
@@ -88,7 +89,7 @@ def _run_demo(home: Home, config: "SyntheticConfig") -> Path:
 
     started = time.monotonic()
     hands = config.videos * config.hands_per_video
-    map_worker = PipeWorker(_serve_pose_map, hands)
+    map_worker = PipeWorker(_serve_projection, hands)
     with _step(1, f"synthesising {pluralize(hands, 'hand')}"):
         with progress_bar("   ") as progress:
             synthesise_pool(home.pool, config, progress=progress)
@@ -96,7 +97,8 @@ def _run_demo(home: Home, config: "SyntheticConfig") -> Path:
     with _step(2, "fitting the pose embedding"):
         embedding = PoseEmbedding.fit(pool)
         embedding.save(home.embedding)
-        map_worker.connection.send(embedding.embed(keypoints=pool.keypoints))
+        by_id = np.argsort(pool.hand_ids)  # the order of a map
+        map_worker.connection.send(embedding.embed(keypoints=pool.keypoints[by_id]))
     with _step(3, "building the index"), progress_bar("   ") as progress:
         catalog = open_catalog(home.index)
         catalog.build(pool, embedding, progress=progress)
@@ -109,9 +111,10 @@ def _run_demo(home: Home, config: "SyntheticConfig") -> Path:
             write_retrieval_evaluation(home.run("retrieval"), version, evaluation)
         seconds = time.monotonic() - started
         with _step(6, "drawing the report (the map of the poses takes a moment)"):
-            points = map_worker.connection.recv()
+            pose_map = _make_map(home, version, map_worker.connection.recv())
             map_worker.stop()
             report = home.path / "report.html"
+            points = pose_map.places[pose_map.find_rows(pool.hand_ids)] * (1, -1)  # figures have y upwards
             _write_report(report, pool, version, evaluation, points, home, seconds)
     return report
 
@@ -124,8 +127,41 @@ def _step(number: int, title: str) -> Iterator[None]:
     print(f"    {time.monotonic() - started:.1f} s", flush=True)
 
 
-def _serve_pose_map(connection: Connection, hands: int) -> None:
-    """Receive vectors [hands, D] and send their points [hands, 2]; UMAP is compiled before they come."""
+class _Projected:
+    """The places [N, 2] of all hands by rising id, as a projection that was fitted to them."""
+
+    def __init__(self, places: NDArray[np.float32]) -> None:
+        self.places = places
+
+    def transform(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        raise AssertionError("it was fitted to all hands")
+
+
+class _Silent:
+    """Tells nothing of the progress: a map without its projection takes a moment."""
+
+    def begin_phase(self, name: str) -> None:
+        pass
+
+    def update(self, done: int, total: int) -> None:
+        pass
+
+
+def _make_map(home: Home, version: "IndexVersion", places: NDArray[np.float32]) -> "PoseMap":
+    """Store the map where the browser finds it; ``places`` [N, 2] are those of all hands by rising id."""
+    from apps.browser.map.build import make_map
+    from apps.browser.map.pose_map import maps_folder, store_map
+
+    every = len(places)
+    pose_map = make_map(
+        version, _Silent(), project=lambda _: _Projected(places), max_hands=every, max_fitted=every
+    )
+    store_map(pose_map, maps_folder(home), version.info)
+    return pose_map
+
+
+def _serve_projection(connection: Connection, hands: int) -> None:
+    """Receive vectors [hands, D] and send their places [hands, 2]; UMAP is compiled before they come."""
     from apps.browser.map.projection import PlaneProjection
 
     size = (min(hands, _WARM_UP_HANDS), 14)

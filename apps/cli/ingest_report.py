@@ -18,7 +18,7 @@ _MIN_DETAIL: Final = 20
 
 def describe_report(report: IngestReport, home: Home, build: str) -> str:
     """The lines to print; ``build`` is the command that builds an index of this home."""
-    lines = _describe_work(report)
+    lines = describe_work(report)
     if report.shard is not None:
         lines.append(f"this is shard {report.shard}; `handsim pool merge` brings all of them together")
     if table := report.table():
@@ -34,7 +34,8 @@ def describe_report(report: IngestReport, home: Home, build: str) -> str:
     return "\n".join(lines)
 
 
-def _describe_work(report: IngestReport) -> list[str]:
+def describe_work(report: IngestReport) -> list[str]:
+    """What was done and what came of it, in lines."""
     if report.dry_run:
         to_do = ", ".join(f"{count:,} {kind}" for kind, count in report.to_do.items())
         lines = [f"would look at {to_do or 'nothing'}; nothing was done"]

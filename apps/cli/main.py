@@ -45,6 +45,7 @@ COMMANDS: Final = {
     "predict": ("predict:add_arguments", "estimate the 3D pose of every hand in images and videos"),
     "experiment": ("experiment:add_arguments", "many runs from one file, and the papers' tables of them"),
     "browse": ("browse:add_arguments", "look at the pool, the index and the runs in a web browser"),
+    "view": ("views:add_arguments", "saved views of the browser: show, rename, delete"),
     "demo": ("demo:add_arguments", "all of it on synthetic hands, ending in a report"),
 }
 """Command -> the module of `apps.cli` and its function that declares the arguments, and the line of help."""

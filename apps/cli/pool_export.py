@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from apps.browser.map.pose_map import map_file, maps_folder, read_map_file
+from apps.browser.map.pose_map import find_map_file, maps_folder, read_map_file
 from apps.cli.console import check_folder_name, find_catalog, find_home, progress_bar
 from apps.cli.selection import add_selection_arguments, check_names, read_selection, tell_absent
 from handsim.embedding import can_embed_hands, load_embedding
@@ -133,12 +133,12 @@ def _find_places(options: argparse.Namespace, hands: ExportedHands) -> Places | 
 def _find_on_map(folder: Path, info: VersionInfo, hand_ids: NDArray[np.uint64]) -> NDArray[np.float32] | None:
     """Places [M, 2] on the version's map, NaN for a hand that is not on it; None without a map."""
     try:
-        pose_map = read_map_file(map_file(folder, info))
-    except HandsimError:  # none was made, or it cannot be used: the browser says so
+        file = find_map_file(folder, info)
+        if file is None:
+            return None
+        pose_map = read_map_file(file)
+    except HandsimError:  # it cannot be used: the browser says so
         return None
-    xy = np.full((len(hand_ids), 2), np.nan, dtype=np.float32)
-    rows = np.searchsorted(pose_map.hand_ids, hand_ids)
-    rows[rows == len(pose_map)] = 0
-    is_on_map = pose_map.hand_ids[rows] == hand_ids
-    xy[is_on_map] = pose_map.places[rows[is_on_map]]
+    rows = pose_map.find_rows(hand_ids)
+    xy: NDArray[np.float32] = np.where((rows >= 0)[:, None], pose_map.places[rows], np.float32(np.nan))
     return xy

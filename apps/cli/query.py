@@ -209,6 +209,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     subject.add_argument("--random", action="store_true", help="no search: random hands")
     line = "only hands of this list (repeatable: of either); without anything to search for: by rising id"
     parser.add_argument("--list", action="append", nargs="?", const="", metavar="NAME", help=line)
+    line = "no hand of this list (repeatable: of none)"
+    parser.add_argument("--exclude-list", action="append", metavar="NAME", help=line)
     parser.add_argument("--unlike", nargs="+", metavar="ID", default=[], help="with --like: less like these")
     parser.add_argument("--after", metavar="ID", help="without a search: start after this hand")
     parser.add_argument("--left", action="store_true", help="the --keypoints are of left hands; mirror them")
@@ -238,8 +240,9 @@ def _run(options: argparse.Namespace) -> int:
     _check(options)
     unused: list[str] = []
     hands = read_lists(options, [name for name in options.list or () if name])
+    not_hands = read_lists(options, options.exclude_list)
     with find_catalog(options) as catalog, catalog.current() as version:
-        filter_ = make_filter(options, hands)
+        filter_ = make_filter(options, hands, not_hands)
         if filter_ is not None:
             check_names_in_index(filter_, version)
         search = SearchOptions(

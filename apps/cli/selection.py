@@ -47,15 +47,7 @@ def read_lists(options: argparse.Namespace, names: Sequence[str] | None) -> froz
 
     Raises NotThereError for an unknown list, HandsimError for one without hands.
     """
-    if not names:
-        return None
-    lists = HandLists(find_home(options).lists)
-    hands = frozenset(hand_id for name in names for hand_id in lists.read(name).hand_ids.tolist())
-    if not hands:
-        raise HandsimError(
-            f"list {' and '.join(map(repr, names))} holds no hand; `handsim list add` adds some"
-        )
-    return hands
+    return HandLists(find_home(options).lists).union(names) if names else None
 
 
 def tell_absent(hands: frozenset[int] | None, pool: Pool) -> None:
@@ -81,8 +73,15 @@ def _of_the_list(count: int, total: int) -> str:
     return f"{count:,} of {pluralize(total, 'hand')} of the list {'is' if count == 1 else 'are'}"
 
 
-def make_filter(options: argparse.Namespace, hands: frozenset[int] | None = None) -> Filter | None:
-    """The conditions of `add_filter_arguments`, and that of being among ``hands``; None without any."""
+def make_filter(
+    options: argparse.Namespace,
+    hands: frozenset[int] | None = None,
+    not_hands: frozenset[int] | None = None,
+) -> Filter | None:
+    """The conditions of `add_filter_arguments`, and those of being among ``hands`` and not ``not_hands``.
+
+    None without any.
+    """
     filter_ = Filter(
         sources=options.source and tuple(options.source),
         sides=options.side and (options.side,),
@@ -90,6 +89,7 @@ def make_filter(options: argparse.Namespace, hands: frozenset[int] | None = None
         labels=options.label and tuple(options.label),
         min_score=options.min_score,
         hands=hands,
+        not_hands=not_hands,
     )
     return None if filter_ == Filter() else filter_
 

@@ -163,6 +163,12 @@ class IngestReport:
         """One line per file and reason, also for a video of several stretches."""
         return _merge(self.skipped)
 
+    @staticmethod
+    def explain_skip(skip: Skip) -> str:
+        """What became of one file, and what to do, in a sentence."""
+        detail = f" ({skip.detail})" if skip.detail else ""
+        return f"{skip.file}: {skip.reason}{detail}; {_REMEDIES.get(skip.reason, _OTHER_REMEDY)}."
+
     def table(self) -> list[TableRow]:
         """What was not used, what was used all the same, and what else there is to know: a row per kind."""
         rows = []

@@ -11,8 +11,8 @@ from handsim.ingest.report import Findings
 from handsim.tars import is_tar_file
 
 _OWN_NAMES: Final = frozenset(
-    ("pool", "index", "runs", "jobs", "embedding.json", "ingest-report.json", "handsim.toml")
-)
+    ("pool", "index", "runs", "jobs", "lists", "maps", "random-pairs", "trays", "uploads")
+) | frozenset(("embedding.json", "ingest-report.json", "handsim.toml"))
 """What handsim writes into a home."""
 _MET_AGAIN: Final = "folder met again"
 _WALKED_ONCE: Final = "nothing"

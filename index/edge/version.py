@@ -188,6 +188,8 @@ def _conditions(filter: Filter | None) -> "list[edge.ConditionType]":
         conditions.append(edge.FieldCondition("score", range=edge.RangeFloat(gte=filter.stored_min_score)))
     if filter.hands is not None:
         conditions.append(edge.HasIdCondition({*filter.hands}))
+    if filter.not_hands is not None:
+        conditions.append(edge.Filter(must_not=[edge.HasIdCondition({*filter.not_hands})]))
     return conditions
 
 

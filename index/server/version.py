@@ -207,6 +207,8 @@ def _conditions(filter: Filter | None) -> list[models.Condition]:
         conditions.append(models.FieldCondition(key="score", range=at_least))
     if filter.hands is not None:
         conditions.append(models.HasIdCondition(has_id=list(filter.hands)))
+    if filter.not_hands is not None:
+        conditions.append(models.Filter(must_not=[models.HasIdCondition(has_id=list(filter.not_hands))]))
     return conditions
 
 

@@ -130,6 +130,25 @@ def test_answers_are_among_the_hands_of_a_list_whatever_else_it_names(
         assert sum(map(len, version.scroll(filter))) == len(ids)
 
 
+def test_no_answer_is_among_the_hands_of_a_list_that_is_left_out(
+    version: IndexVersion, pool: Pool, embedding: PoseEmbedding
+) -> None:
+    rows = np.arange(3, len(pool), 224)
+    for members in (range(0, 40, 4), range(0, len(pool), 2), range(0)):
+        ids = pool.hand_ids[members.start : members.stop : members.step].tolist()
+
+        def admits(query: int, row: int, members: range = members) -> bool:
+            return row not in members and query != row
+
+        true = true_distances(pool, embedding, rows, 5, admits)
+        filter = Filter(not_hands=frozenset([1, *ids]))  # the index knows no hand 1
+        options = SearchOptions(filter, exact=True)
+        neighbors = version.search_hands(pool.hand_ids[rows], 5, options=options)
+        assert_sound(pool, embedding, rows, neighbors, admits)
+        np.testing.assert_allclose(neighbors.distances, true, rtol=1e-4, atol=1e-5)
+        assert sum(map(len, version.scroll(filter))) == len(pool) - len(ids)
+
+
 def test_a_search_by_keypoints_is_one_by_their_vectors(
     version: IndexVersion, pool: Pool, embedding: PoseEmbedding
 ) -> None:

@@ -9,12 +9,17 @@ import copy
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+import numpy as np
+
 from handsim.embedding.image import FEATURES
-from handsim.errors import HandsimError
+from handsim.errors import HandsimError, NotThereError
 from handsim.geometry import CROP_ENLARGEMENT
+from handsim.home import Home
+from handsim.lists import HandLists
 from handsim.synthetic import SyntheticConfig
 from index.query import MIN_POSITIVE_DISTANCE
 from training.datasets.synthetic import WORLDS
@@ -264,8 +269,22 @@ class _Planner:
                 up_to_turn=search.up_to_turn or pairs.up_to_turn,
             )
             inputs["index"] = self._index(pool, components, search)
+        if lists := self._lists(pool, config):
+            settings["lists"] = lists
         settings["config"] = {**_with_effect(recipe), **_FORMER_DEFAULTS}
         return Step("pretrain", description, settings, inputs, recipe, config.seed)
+
+    def _lists(self, pool: str, config: PretrainConfig) -> dict[str, str | None]:
+        """A digest of the hands of each list that the training looks at: a list that changed is another run.
+
+        None for one that is not there, which its training says.
+        """
+        names = [name for name in (config.pairs.include_list, config.pairs.exclude_list) if name is not None]
+        hands = self.experiment.data.pools[pool]
+        home = None if hands.is_synthetic else hands.home or self.experiment.data.home
+        return (
+            {} if home is None else {name: _digest(HandLists(Home(Path(home)).lists), name) for name in names}
+        )
 
     def _index(self, pool: str, components: int | None, search: SearchSettings) -> Step:
         base = self.experiment.base
@@ -308,6 +327,14 @@ class _Planner:
         """The values of a point on those of the axes that have several."""
         several = [axis for axis in axes if len(self.experiment.labels(axis)) > 1]
         return "".join(f", {axis.replace('_', ' ')} {point.label(axis)}" for axis in several)
+
+
+def _digest(lists: HandLists, name: str) -> str | None:
+    try:
+        hand_ids = lists.read(name).hand_ids
+    except NotThereError:
+        return None
+    return sha256(np.sort(hand_ids).astype("<u8").tobytes()).hexdigest()[:16]
 
 
 def _check_same_architecture(description: str, pretrained: str, finetuned: str) -> None:

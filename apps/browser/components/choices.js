@@ -59,11 +59,12 @@ class Choices {
   }
 
   // A check mark on a card, and the keys of its picture.
-  wire(figure, frame, id) {
+  wire(figure, frame, hand) {
+    const { id } = hand;
     const check = element("button", "check");
     check.type = "button";
     check.setAttribute("role", "checkbox");
-    check.setAttribute("aria-label", `Choose hand ${id}`);
+    check.setAttribute("aria-label", `Choose ${nameOf(hand)}`);
     check.title = "Choose (x; with Shift all from the last one chosen)";
     check.onclick = (event) => this.toggle(id, event.shiftKey);
     figure.onkeydown = (event) => {

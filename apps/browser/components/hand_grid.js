@@ -19,12 +19,16 @@ function drawSkeleton(points, bones, colours) {
   return svg;
 }
 
+// What a card shows, in the order in which people need it; its id comes last.
+const describe = (hand) => [hand.title, ...hand.lines].filter(Boolean).join(", ");
+const nameOf = (hand) => [hand.title, `hand ${hand.id}`].filter(Boolean).join(", ");
+
 function buildMarker(hand, like, onMark) {
   const isMarked = hand.mark === (like ? "like" : "unlike");
   const button = element("button", `mark ${like ? "more" : "less"}`, like ? "+" : "−");
   button.type = "button";
   button.setAttribute("aria-pressed", String(isMarked));
-  button.setAttribute("aria-label", `${like ? "More" : "Less"} like hand ${hand.id}`);
+  button.setAttribute("aria-label", `${like ? "More" : "Less"} like this one: ${nameOf(hand)}`);
   button.title = like ? "More like this one" : "Less like this one";
   button.onclick = () => onMark(hand.id, like);
   return button;
@@ -32,11 +36,13 @@ function buildMarker(hand, like, onMark) {
 
 function buildCard(hand, data, onPick, onMark, choices) {
   const figure = element("figure", `card ${hand.mark || ""}`);
+  figure.dataset.hand = hand.id;
   const frame = element(data.pickable ? "button" : "div", "frame");
   if (data.pickable) {
     frame.type = "button";
-    frame.setAttribute("aria-label", `${data.verb} ${hand.id}: ${[hand.title, ...hand.lines].join(", ")}`);
-    frame.title = data.verb;
+    const verb = data.verb.replace("{id}", hand.id);
+    frame.setAttribute("aria-label", [describe(hand), verb].filter(Boolean).join(". "));
+    frame.title = data.verb.replace("{id}", "");
     frame.onclick = () => onPick(hand.id);
   }
   if (hand.picture) {
@@ -52,7 +58,7 @@ function buildCard(hand, data, onPick, onMark, choices) {
     frame.append(drawSkeleton(hand.points, data.bones, data.colours));
   }
   figure.append(frame);
-  if (choices) choices.wire(figure, frame, hand.id);
+  if (choices) choices.wire(figure, frame, hand);
   if (data.markable) {
     const marks = element("div", "marks");
     marks.append(buildMarker(hand, true, onMark), buildMarker(hand, false, onMark));
@@ -83,6 +89,7 @@ export default function (component) {
   const { data, parentElement, setTriggerValue } = component;
   const grid = parentElement.querySelector(".grid");
   grid.classList.toggle("compact", data.compact);
+  grid.classList.toggle("strip", data.strip);
   grid.classList.toggle("paired", data.pairs !== null);
   grid.setAttribute("aria-label", data.label);
   const onPick = (id) => setTriggerValue("picked", id);
@@ -90,11 +97,13 @@ export default function (component) {
   const choices = data.choosable ? choicesOf(parentElement) : null;
   choices?.update(data, (message) => setTriggerValue("chosen", message));
   // The focus stays where it is, so that the keyboard can mark one hand after another.
-  const focused = parentElement.activeElement?.getAttribute("aria-label");
+  const focused = parentElement.activeElement;
+  const card = focused?.closest(".card");
   const figures = data.hands.map((hand) => buildCard(hand, data, onPick, onMark, choices));
   grid.replaceChildren(...(data.pairs === null ? figures : groupPairs(figures, data.pairs)));
   if (choices) grid.prepend(choices.buildAll());
   choices?.show();
-  if (focused) grid.querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus();
+  if (card) grid.querySelector(`[data-hand="${card.dataset.hand}"] .${[...focused.classList].join(".")}`)?.focus();
+  else if (focused) choices?.all?.focus();
   return () => closeChoices(parentElement);
 }

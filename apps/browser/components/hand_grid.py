@@ -80,7 +80,8 @@ def hand_grid(
     on_mark: Callable[[int, bool], None] | None = None,
     skeletons: bool = True,
     compact: bool = False,
-    verb: str = "Search from hand",
+    strip: bool = False,
+    verb: str = "Search from hand {id}",
     pairs: Sequence[str] | None = None,
     chooser: Chooser | None = None,
     behind: Sequence[int] = (),
@@ -90,7 +91,7 @@ def hand_grid(
     With a ``chooser``, hands can be chosen by a check mark, with Shift and with the keyboard; all together
     are also those ``behind`` the cards, as the other hands of a stack. ``label`` names the grid, and ``verb``
     what a click does, for screen readers. With ``pairs``, each two cards stay side by side under one of these
-    captions. Callbacks run before the page is drawn again.
+    captions. A small screen shows a ``strip`` as one low row. Callbacks run before the page is drawn again.
     """
 
     def take_pick() -> None:
@@ -126,6 +127,7 @@ def hand_grid(
         "colours": COLOURS,
         "skeletons": skeletons,
         "compact": compact,
+        "strip": strip,
         "pickable": on_pick is not None,
         "markable": on_mark is not None,
         "label": label,

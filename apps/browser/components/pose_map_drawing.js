@@ -1,11 +1,11 @@
 // The map canvas's drawing: the points into a buffer, then a copy of it and over that what follows the pointer.
 
-const RADII = [[8000, 2], [2500, 2.6], [0, 3.4]]; // [from this many points on, their radius in pixels]
-const DIMMED = 0.16;
-const OPAQUE = 0.82;
-const MAX_PER_FRAME = 2500; // more points than this cannot be drawn in each frame
+const RADII = [[1e6, 0.8], [2e5, 1], [5e4, 1.4], [8000, 2], [2500, 2.6], [0, 3.4]]; // [from so many on, pixels]
+const DIMMED = 0.2; // how much is left of a colour
+const BEHIND_ANSWER = 0.5;
+const SMOOTH_MS = 25; // what takes longer to draw is moved as a picture, and drawn again once it rests
 const REST_MS = 90;
-const MARK_TEXT = "asked about";
+const MARGIN_PX = 128; // of the buffer around the stage, so that there is something to move in
 
 PoseMap.prototype.redraw = function (all) {
   this.stale ||= all;
@@ -20,12 +20,11 @@ PoseMap.prototype.redraw = function (all) {
   });
 };
 
-// With many points, the buffer is moved and scaled while the map moves, and drawn again once it rests.
 PoseMap.prototype.redrawMoved = function () {
-  const isCrowded = this.points.count > MAX_PER_FRAME;
-  this.redraw(!isCrowded);
+  const isSlow = this.drawMs > SMOOTH_MS;
+  this.redraw(!isSlow);
   clearTimeout(this.resting);
-  if (isCrowded) this.resting = setTimeout(() => this.redraw(true), REST_MS);
+  if (isSlow) this.resting = setTimeout(() => this.redraw(true), REST_MS);
 };
 
 PoseMap.prototype.radius = function () {
@@ -34,50 +33,60 @@ PoseMap.prototype.radius = function () {
 };
 
 PoseMap.prototype.drawBuffer = function (width, height) {
+  const begin = performance.now();
   const dense = window.devicePixelRatio || 1;
-  for (const canvas of [this.buffer, this.face]) [canvas.width, canvas.height] = [width * dense, height * dense];
-  const context = this.buffer.getContext("2d");
+  const { points, raster } = this;
+  const sides = [width, height].map((side) => Math.round(side * dense));
+  if (this.face.width !== sides[0] || this.face.height !== sides[1]) [this.face.width, this.face.height] = sides;
   this.bufferView = { ...this.view };
-  const { count, codes } = this.points;
-  const [x, y] = this.swapOnSide(this.points.x, this.points.y);
-  const stamp = stamps(this.data.kind, new Set(codes), this.theme, this.radius() * dense);
-  const [left, top] = this.project(0, 0);
-  const scale = this.scale * dense;
-  const draw = (highlighted) => {
-    for (let i = 0; i < count; i++) {
-      if ((this.isHighlighted(codes[i]) && Boolean(this.isChosen(i))) !== highlighted) continue;
-      const image = stamp.get(codes[i]);
-      const px = left * dense + x[i] * scale - image.width / 2;
-      const py = top * dense + y[i] * scale - image.width / 2;
-      if (px < -image.width || py < -image.width || px > this.buffer.width || py > this.buffer.height) continue;
-      context.drawImage(image, Math.round(px), Math.round(py));
-    }
-  };
-  context.globalAlpha = DIMMED;
-  const isPart = this.highlighted || this.chosen;
-  if (isPart) draw(false);
-  context.globalAlpha = isPart ? 1 : OPAQUE;
-  draw(true);
+  raster.begin(...sides.map((side) => side + 2 * MARGIN_PX * dense).map(Math.round), this.ground);
+  const [left, top] = this.project(0, 0).map((side) => (side + MARGIN_PX) * dense);
+  const view = { left, top, scale: this.scale * dense, onSide: this.onSide };
+  const colours = readColours(Array.from({ length: 256 }, (_, code) => colourOf(this.data.kind, code, this.theme)));
+  const faded = (share) => colours.map((colour) => mix(raster.ground, colour, Math.round(share * 256)));
+  const radius = this.radius() * dense;
+  if (this.isPart) raster.draw(points, view, this.data.kind, faded(DIMMED), radius, [1, 1, 0]);
+  raster.draw(points, view, this.data.kind, this.lit.length ? faded(BEHIND_ANSWER) : colours, radius, [0, 0, 1]);
+  raster.end();
+  this.drawMs = this.stage.dataset.drawMs = performance.now() - begin;
 };
 
 PoseMap.prototype.drawFace = function (width, height) {
   const dense = window.devicePixelRatio || 1;
   const context = this.face.getContext("2d");
-  context.setTransform(1, 0, 0, 1, 0, 0);
-  context.clearRect(0, 0, this.face.width, this.face.height);
   context.setTransform(dense, 0, 0, dense, 0, 0);
+  context.fillStyle = this.ground;
+  context.fillRect(0, 0, width, height);
   const stretch = this.view.zoom / this.bufferView.zoom;
   const [x, y] = this.project(this.bufferView.x, this.bufferView.y);
-  const [left, top] = [x - (stretch * width) / 2, y - stretch * (height / 2 + LOWERED_PX)];
-  context.drawImage(this.buffer, left, top, width * stretch, height * stretch);
+  const [left, top] = [x - stretch * (MARGIN_PX + width / 2), y - stretch * (MARGIN_PX + height / 2 + LOWERED_PX)];
+  const { canvas } = this.raster;
+  context.drawImage(canvas, left, top, (canvas.width / dense) * stretch, (canvas.height / dense) * stretch);
+  if (this.links.contours) this.drawContours(context);
   const outline = this.drawing || this.outline;
   if (outline) this.drawOutline(context, outline);
-  if (this.data.mark) this.drawMark(context, ...this.project(...this.data.mark));
+  this.drawAnswer(context);
+  this.drawGroups(context);
   if (this.hovered >= 0) {
     const [x, y] = this.project(this.points.x[this.hovered], this.points.y[this.hovered]);
     this.drawRing(context, x, y, this.radius() + 3.5, this.ink, 2.5);
     this.placeTip(x, y, width, height);
   }
+};
+
+// The hands of the answer, and what was asked about.
+PoseMap.prototype.drawAnswer = function (context) {
+  const radius = Math.max(2.5, this.radius());
+  const { codes, indexOf, count } = this.points;
+  for (const [x, y, rank] of this.lit) {
+    const code = rank < count ? codes[indexOf[rank]] : UNKNOWN; // of many hands, only a part is drawn
+    const place = this.project(x, y);
+    outlineShape(context, shapeOf(this.data.kind, code), ...place, radius + 1);
+    context.fillStyle = colourOf(this.data.kind, code, this.theme);
+    context.fill();
+    this.drawRing(context, ...place, radius + 3, this.accent, 1.5);
+  }
+  for (const [x, y, text] of this.marks) this.drawMark(context, ...this.project(x, y), text);
 };
 
 PoseMap.prototype.drawOutline = function (context, outline) {
@@ -94,15 +103,20 @@ PoseMap.prototype.drawOutline = function (context, outline) {
   context.globalAlpha = 1;
 };
 
-PoseMap.prototype.drawMark = function (context, x, y) {
+PoseMap.prototype.drawMark = function (context, x, y, text) {
   this.drawRing(context, x, y, 10, this.accent, 3);
+  this.drawText(context, x + 17, y, text);
+};
+
+PoseMap.prototype.drawText = function (context, x, y, text) {
   context.font = `600 13px ${this.font}`;
   context.textBaseline = "middle";
   context.lineWidth = 4;
+  context.lineJoin = "round";
   context.strokeStyle = this.ground;
-  context.strokeText(MARK_TEXT, x + 17, y);
+  context.strokeText(text, x, y);
   context.fillStyle = this.ink;
-  context.fillText(MARK_TEXT, x + 17, y);
+  context.fillText(text, x, y);
 };
 
 PoseMap.prototype.drawRing = function (context, x, y, radius, colour, width) {

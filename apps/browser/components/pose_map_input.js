@@ -1,13 +1,16 @@
-// The map canvas's input: pointer, wheel, keys, buttons and the legend.
+// The map canvas's input: pointer, wheel, keys and buttons.
+
+const PAN_PX = 60;
+const STEP_PX = 5; // an arrow key goes at least so far
+const EDGE_PX = 40; // a hand reached by keyboard is not nearer to the edge of the stage
 
 PoseMap.prototype.at = function (event) {
   const box = this.stage.getBoundingClientRect();
   return [event.clientX - box.left, event.clientY - box.top];
 };
 
-PoseMap.prototype.rowAt = function (px, py) {
-  const radius = HIT_RADIUS_PX / this.scale;
-  return findNearest(this.points, ...this.unproject(px, py), radius, this.isHighlighted);
+PoseMap.prototype.pointAt = function (px, py) {
+  return findNearest(this.points, ...this.unproject(px, py), HIT_RADIUS_PX / this.scale);
 };
 
 PoseMap.prototype.listen = function () {
@@ -56,7 +59,7 @@ PoseMap.prototype.move = function (event) {
   if (!this.view) return;
   const [px, py] = this.at(event);
   if (!this.pointers.size) {
-    if (!this.lasso || event.pointerType !== "mouse") this.point(this.rowAt(px, py));
+    if (!this.lasso || event.pointerType !== "mouse") this.point(this.pointAt(px, py));
     return;
   }
   const before = this.pointers.get(event.pointerId);
@@ -87,10 +90,10 @@ PoseMap.prototype.release = function (event) {
   if (lasso && this.moved) {
     this.sendOutline(lasso);
   } else if (isClick) {
-    const row = this.rowAt(...this.at(event));
+    const i = this.pointAt(...this.at(event));
     // A finger cannot hover: the first tap shows a hand, the second searches from it.
-    if (row >= 0 && (event.pointerType === "mouse" || row === this.hovered)) this.send("picked", { map: this.data.map, row });
-    else this.point(row);
+    if (i >= 0 && (event.pointerType === "mouse" || i === this.hovered)) this.sendPoint("picked", i);
+    else this.point(i);
   }
 };
 
@@ -102,83 +105,39 @@ PoseMap.prototype.endDrag = function (event) {
 };
 
 PoseMap.prototype.key = function (event) {
-  const by = { ArrowLeft: [60, 0], ArrowRight: [-60, 0], ArrowUp: [0, 60], ArrowDown: [0, -60] }[event.key];
+  const direction = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
   const tool = { "+": "zoomIn", "=": "zoomIn", "-": "zoomOut", 0: "reset", l: "lasso" }[event.key];
   if (event.ctrlKey || event.metaKey || event.altKey || !this.view) return;
-  if (by) this.pan(...by);
+  if (direction && event.shiftKey) this.pan(...direction.map((part) => part * -PAN_PX));
+  else if (direction) this.step(direction);
   else if (tool) this.tools[tool].click();
+  else if (event.key === "Enter" && this.hovered >= 0) this.sendPoint("picked", this.hovered);
+  else if (event.key === "x" && this.hovered >= 0) this.sendPoint("toggled", this.hovered);
   else if (event.key === "Escape") {
     this.drawing = null;
     this.setLasso(false);
-    this.redraw(false);
+    this.point(-1);
   } else return;
   event.preventDefault();
 };
 
-PoseMap.prototype.highlight = function (codes) {
-  this.highlighted = codes || this.pinned;
-  this.redraw(true);
-};
-
-// A key of the legend highlights its hands: while it is hovered or has the focus, or after a click until the next.
-PoseMap.prototype.wireKey = function (button, codes, label) {
-  button.type = "button";
-  button.setAttribute("aria-label", label);
-  button.setAttribute("aria-pressed", "false");
-  button.title = label;
-  button.onpointerenter = button.onfocus = () => this.highlight(codes);
-  button.onpointerleave = button.onblur = () => this.highlight(null);
-  button.onclick = () => {
-    const isPinned = button.getAttribute("aria-pressed") === "true";
-    for (const other of this.legend.querySelectorAll("button")) other.setAttribute("aria-pressed", "false");
-    button.setAttribute("aria-pressed", String(!isPinned));
-    this.pinned = isPinned ? null : codes;
-    this.highlight(codes);
-  };
-  return button;
-};
-
-PoseMap.prototype.swatch = function (code, name, count) {
-  const button = element("button", "key");
-  const sign = element("canvas");
-  sign.width = sign.height = 28;
-  const context = sign.getContext("2d");
-  outlineShape(context, shapeOf(this.data.kind, code), 14, 14, 9);
-  context.fillStyle = colourOf(this.data.kind, code, this.theme);
-  context.fill();
-  button.append(sign, element("span", "", name), element("small", "", count.toLocaleString("en")));
-  return this.wireKey(button, [code, code], `${name}: ${count.toLocaleString("en")} hands`);
-};
-
-PoseMap.prototype.drawLegend = function () {
-  const { kind, classes, ends, others, unknown, note } = this.data;
-  const parts = classes.map(([name, count], code) => this.swatch(code, name, count));
-  if (kind === "scale" && ends) {
-    const at = (share) => (ends[0] + (ends[1] - ends[0]) * share).toFixed(3);
-    const scale = element("div", "scale");
-    const width = SHADES / LEGEND_STEPS;
-    for (let step = 0; step < LEGEND_STEPS; step++) {
-      const codes = [step * width, (step + 1) * width - 1];
-      const shades = codes.map((code) => colourOf(kind, code, this.theme));
-      const button = this.wireKey(element("button", "step"), codes, `${at(step / LEGEND_STEPS)} to ${at((step + 1) / LEGEND_STEPS)}`);
-      button.style.background = `linear-gradient(to right, ${shades.join(", ")})`;
-      scale.append(button);
-    }
-    parts.push(element("span", "end", `≤ ${at(0)}`), scale, element("span", "end", `≥ ${at(1)}`));
+// Go to the nearest hand in a direction on the screen, at first to the one nearest to the middle of the view.
+PoseMap.prototype.step = function (direction) {
+  const { points } = this;
+  const [wide, high] = this.size;
+  let next = -1;
+  if (this.hovered >= 0) {
+    const place = [points.x[this.hovered], points.y[this.hovered]];
+    next = findNext(points, ...place, this.swapOnSide(...direction), STEP_PX / this.scale);
+  } else {
+    next = findNearest(points, ...this.unproject(wide / 2, high / 2 + LOWERED_PX), 2);
   }
-  if (kind === "classes" && others[1]) parts.push(this.swatch(OTHERS, `${others[0]} others`, others[1]));
-  if (unknown[1]) parts.push(this.swatch(UNKNOWN, ...unknown));
-  if (note) parts.push(element("span", "note", note));
-  this.legend.replaceChildren(...parts);
+  if (next < 0) {
+    this.said.textContent = "No hand lies further that way";
+    return;
+  }
+  this.point(next, true);
+  const [px, py] = this.project(points.x[next], points.y[next]);
+  const [inX, inY] = [clamp(px, EDGE_PX, wide - EDGE_PX), clamp(py, 2 * EDGE_PX, high - EDGE_PX)];
+  if (inX !== px || inY !== py) this.pan(inX - px, inY - py);
 };
-
-export default function (component) {
-  const { data, parentElement } = component;
-  if (!states.has(parentElement)) states.set(parentElement, new PoseMap(parentElement));
-  const map = states.get(parentElement);
-  map.update(data);
-  return () => {
-    map.close();
-    states.delete(parentElement);
-  };
-}

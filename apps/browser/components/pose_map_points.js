@@ -1,6 +1,7 @@
-// The points of the map canvas: decoding, the nearest point to a place, and their colours and shapes.
+// The points of the map canvas: decoding, the nearest point to a place or in a direction, colours and shapes.
 
-const CELLS = 64;
+const CELLS = 128;
+const CELL_BITS = 9; // 16-bit shares of the unit square >> this: the cell
 const OTHERS = 254;
 const UNKNOWN = 255;
 const SHADES = 64;
@@ -21,50 +22,75 @@ const UNKNOWN_COLOUR = { light: "#a3acb4", dark: "#66717b" };
 // Viridis (van der Walt and Smith, 2015), from its dark end.
 const VIRIDIS = [[68, 1, 84], [65, 68, 135], [42, 120, 142], [34, 168, 132], [122, 209, 81], [253, 231, 37]];
 
-// Three arrays one after the other: x and y as 16-bit shares of the unit square, and 8-bit codes.
-function decode(text, count) {
-  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-  const x = Float32Array.from(new Uint16Array(bytes.buffer, 0, count), (share) => share / 65535);
-  const y = Float32Array.from(new Uint16Array(bytes.buffer, 2 * count, count), (share) => share / 65535);
-  return { count, x, y, codes: bytes.subarray(4 * count), cells: sortByCell(x, y, count), box: bounds(x, y, count) };
+const FILTERED = 0; // the states of a point: it does not meet the conditions;
+const DIM = 1; // it does, but others are chosen;
+const BRIGHT = 2;
+
+// Three arrays one after the other: x and y as 16-bit shares of the unit square, and 8-bit codes. The points are
+// sorted by grid cell, so that what is in view lies together, and its pixels too. `places` are their places in what
+// Python sent, `indexOf` leads back.
+function decode(sent, count) {
+  const [across, down] = [new Uint16Array(sent, 0, count), new Uint16Array(sent, 2 * count, count)];
+  const sentCodes = new Uint8Array(sent, 4 * count, count);
+  const cellOf = (i) => (down[i] >> CELL_BITS) * CELLS + (across[i] >> CELL_BITS);
+  const starts = new Uint32Array(CELLS * CELLS + 1);
+  for (let i = 0; i < count; i++) starts[cellOf(i) + 1]++;
+  for (let cell = 0; cell < CELLS * CELLS; cell++) starts[cell + 1] += starts[cell];
+  const next = starts.slice();
+  const [x, y, codes] = [new Float32Array(count), new Float32Array(count), new Uint8Array(count)];
+  const [places, indexOf] = [new Uint32Array(count), new Uint32Array(count)];
+  for (let place = 0; place < count; place++) {
+    const i = next[cellOf(place)]++;
+    [places[i], indexOf[place]] = [place, i];
+    x[i] = across[place] / 65535;
+    y[i] = down[place] / 65535;
+    codes[i] = sentCodes[place];
+  }
+  const states = new Uint8Array(count).fill(BRIGHT);
+  return { count, x, y, codes, places, indexOf, starts, states, box: bounds(x, y, count) };
 }
 
 function bounds(x, y, count) {
   const box = { left: 1, right: 0, top: 1, bottom: 0 };
   for (let i = 0; i < count; i++) {
-    box.left = Math.min(box.left, x[i]);
-    box.right = Math.max(box.right, x[i]);
-    box.top = Math.min(box.top, y[i]);
-    box.bottom = Math.max(box.bottom, y[i]);
+    if (x[i] < box.left) box.left = x[i];
+    if (x[i] > box.right) box.right = x[i];
+    if (y[i] < box.top) box.top = y[i];
+    if (y[i] > box.bottom) box.bottom = y[i];
   }
   return count ? box : { left: 0, right: 1, top: 0, bottom: 1 };
 }
 
-const cellOf = (share) => Math.min(CELLS - 1, Math.max(0, Math.floor(share * CELLS)));
+const cellAt = (share) => Math.min(CELLS - 1, Math.max(0, Math.floor((share * 65535) / 2 ** CELL_BITS)));
 
-// The points sorted by grid cell, so that a search for the nearest looks at few of them.
-function sortByCell(x, y, count) {
-  const starts = new Uint32Array(CELLS * CELLS + 1);
-  for (let i = 0; i < count; i++) starts[cellOf(y[i]) * CELLS + cellOf(x[i]) + 1]++;
-  for (let cell = 0; cell < CELLS * CELLS; cell++) starts[cell + 1] += starts[cell];
-  const next = starts.slice();
-  const rows = new Uint32Array(count);
-  for (let i = 0; i < count; i++) rows[next[cellOf(y[i]) * CELLS + cellOf(x[i])]++] = i;
-  return { starts, rows };
+// Calls `visit` with runs of points, [first, last), that cover a part of the unit square.
+function visitCells({ starts }, left, top, right, bottom, visit) {
+  const [first, last] = [cellAt(left), cellAt(right)];
+  for (let row = cellAt(top); row <= cellAt(bottom); row++) visit(starts[row * CELLS + first], starts[row * CELLS + last + 1]);
 }
 
-// The point nearest to a place; -1 if none is within the radius.
-function findNearest(points, x, y, radius, isHighlighted) {
+// The point nearest to a place of those that meet the conditions; -1 if none is within the radius.
+function findNearest(points, x, y, radius) {
   let [best, least] = [-1, radius * radius];
-  for (let row = cellOf(y - radius); row <= cellOf(y + radius); row++) {
-    for (let column = cellOf(x - radius); column <= cellOf(x + radius); column++) {
-      const cell = row * CELLS + column;
-      for (let at = points.cells.starts[cell]; at < points.cells.starts[cell + 1]; at++) {
-        const i = points.cells.rows[at];
-        const far = (points.x[i] - x) ** 2 + (points.y[i] - y) ** 2;
-        if (far <= least && isHighlighted(points.codes[i])) [best, least] = [i, far];
-      }
+  visitCells(points, x - radius, y - radius, x + radius, y + radius, (first, last) => {
+    for (let i = first; i < last; i++) {
+      const far = (points.x[i] - x) ** 2 + (points.y[i] - y) ** 2;
+      if (far <= least && points.states[i] !== FILTERED) [best, least] = [i, far];
     }
+  });
+  return best;
+}
+
+// The nearest point to a place in a direction [dx, dy], of length 1: what lies aside counts twice as far. At least
+// `least` away, because the next of a million hands is no step that anybody sees. -1 if there is none.
+function findNext(points, x, y, [dx, dy], least) {
+  let [best, nearest] = [-1, Infinity];
+  for (let i = 0; i < points.count; i++) {
+    if (points.states[i] === FILTERED) continue;
+    const [ahead, aside] = [(points.x[i] - x) * dx + (points.y[i] - y) * dy, (points.x[i] - x) * dy - (points.y[i] - y) * dx];
+    if (ahead < least || ahead < Math.abs(aside)) continue;
+    const far = ahead * ahead + 4 * aside * aside;
+    if (far < nearest) [best, nearest] = [i, far];
   }
   return best;
 }
@@ -85,7 +111,7 @@ function colourOf(kind, code, theme) {
     return `hsl(${((code * 7) % HUES) * (360 / HUES)} 62% ${lightness[code % 2]}%)`;
   }
   // The hands that are far from others stand out from the background.
-  const share = code / (SHADES - 1);
+  const share = Math.min(code, SHADES - 1) / (SHADES - 1);
   return viridis(theme === "dark" ? 0.35 + 0.65 * share : 0.82 * (1 - share));
 }
 
@@ -102,19 +128,4 @@ function outlineShape(context, shape, x, y, r) {
     corners.forEach(([dx, dy], i) => context[i ? "lineTo" : "moveTo"](x + dx * r, y + dy * r));
     context.closePath();
   }
-}
-
-// An image of a point for each code, drawn once and then copied.
-function stamps(kind, codes, theme, radius) {
-  const stampOf = new Map();
-  for (const code of codes) {
-    const stamp = document.createElement("canvas");
-    stamp.width = stamp.height = Math.ceil(radius * 2.6) + 2;
-    const context = stamp.getContext("2d");
-    outlineShape(context, shapeOf(kind, code), stamp.width / 2, stamp.width / 2, radius);
-    context.fillStyle = colourOf(kind, code, theme);
-    context.fill();
-    stampOf.set(code, stamp);
-  }
-  return stampOf;
 }

@@ -8,25 +8,27 @@ from typing import Final
 import streamlit as st
 
 from apps.browser import session
+from apps.browser.add.page import add
+from apps.browser.first_steps import draw_first_steps, find_progress
+from apps.browser.header.page import draw_header
 from apps.browser.index.page import index
 from apps.browser.library import get_library
 from apps.browser.map.page import map
 from apps.browser.mining.page import mining
-from apps.browser.mining.policy import MiningTrial
 from apps.browser.results.page import results
 from apps.browser.search.page import search
-from apps.browser.search.question import Question
 from apps.browser.serve import BrowserSettings
-from apps.browser.session import MAP_PATH, MINING_PATH, SEARCH_PATH
+from apps.browser.session import ADD_PATH, INDEX_PATH, MAP_PATH, MINING_PATH, SEARCH_PATH
 from apps.browser.training.page import training
 from apps.browser.tray.choosing import enter_page
 from apps.browser.tray.page import draw_tray
+from apps.browser.ui import draw_title
 
 _HERE: Final = Path(__file__)
-# The address parameters of a page, which are restored when the visitor comes back. This is a comment and
-# not a docstring, because Streamlit writes the bare strings of its script on the page.
-_PARAMS: Final = {SEARCH_PATH: Question.param_names(), MINING_PATH: MiningTrial.names()}
-_RELOAD_SCRIPT: Final = _HERE.with_name("reload.js").read_text("utf-8")
+_NEED_INDEX: Final = (SEARCH_PATH, MAP_PATH, MINING_PATH)
+_SCRIPTS: Final = "\n".join(
+    _HERE.with_name(f"{name}.js").read_text("utf-8") for name in ("history", "reload", "drawer")
+)
 
 
 def main() -> None:
@@ -44,17 +46,24 @@ def main() -> None:
             (mining, "Mining", "join_inner", MINING_PATH, False),
             (training, "Training", "show_chart", "training", False),
             (results, "Results", "table_chart", "results", False),
-            (index, "Index", "database", "index", False),
+            (index, "Index", "database", INDEX_PATH, False),
+            (add, "Add photographs", "add_photo_alternate", ADD_PATH, False),
         )
     ]
     page = st.navigation(pages, position="top")
     st.set_page_config(page_title=f"{page.title} · handsim")
     path = page.url_path or SEARCH_PATH
-    session.restore_address(path, _PARAMS.get(path, ()))
+    draw_title(page.title)
+    session.enter_page(path)
     enter_page()
-    page.run()
+    draw_header(library)
+    progress = find_progress(library)
+    if progress is None or path not in _NEED_INDEX:
+        page.run()
+    if progress is not None and path != ADD_PATH:  # below what training and results have to show
+        draw_first_steps(library, progress, with_index_jobs=path != INDEX_PATH)
     draw_tray(library)
-    st.html(f"<script>{_RELOAD_SCRIPT}</script>", unsafe_allow_javascript=True)
+    st.html(f"<script>{_SCRIPTS}</script>", unsafe_allow_javascript=True)
 
 
 # Streamlit runs the script under this name. A process spawned from here imports the script and draws nothing.

@@ -10,9 +10,9 @@ from typing import Any, Final, Literal
 
 import streamlit as st
 
+from apps.browser.access import check_may_manage
 from apps.browser.index.overview import (
     DIALOGS,
-    READ_ONLY,
     Action,
     Overview,
     earlier_version,
@@ -48,7 +48,7 @@ def start_verify(library: Library, name: str) -> str:
 
 
 def stop(library: Library, work: Work) -> str:
-    _check_allowed(library)
+    check_may_manage(library)
     if library.jobs.stop(work):
         return f"{WORKS[work]}: stopped."
     return f"{WORKS[work]} had ended already."
@@ -94,13 +94,8 @@ def prune(library: Library, keep: int) -> str:
 
 def _catalog(library: Library) -> Catalog:
     """The catalog, for those who may change it."""
-    _check_allowed(library)
+    check_may_manage(library)
     return library.catalog
-
-
-def _check_allowed(library: Library) -> None:
-    if not library.settings.actions:
-        raise HandsimError(READ_ONLY)
 
 
 def _check_nobody_builds(catalog: Catalog) -> None:

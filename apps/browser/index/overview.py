@@ -9,6 +9,7 @@ from typing import Final, Literal, TypeVar, get_args
 
 from apps.browser.library import Library
 from handsim.embedding import load_embedding
+from handsim.embedding.pose import DEFAULT_COMPONENTS
 from handsim.english import pluralize
 from handsim.errors import HandsimError, NotThereError
 from handsim.home import Home
@@ -20,11 +21,6 @@ from index.info import Remnant, VersionHealth
 Content = TypeVar("Content")
 Level = Literal["good", "note", "bad"]
 Action = Literal["build", "add", "verify", "publish", "rollback", "remove", "prune"]
-
-READ_ONLY: Final = (
-    "This browser is read-only: it was started with --read-only, or where other computers reach it, without "
-    "--allow-actions"
-)
 
 
 @dataclass(frozen=True)
@@ -190,13 +186,13 @@ def _differences(overview: Overview, current: VersionInfo) -> Iterator[Finding]:
         )
 
 
-def refusals(overview: Overview, *, actions: bool, running: frozenset[str]) -> dict[Action, str]:
+def refusals(overview: Overview, *, refusal: str | None, running: frozenset[str]) -> dict[Action, str]:
     """Why actions cannot be done now; those that can be are not in it.
 
-    ``running`` are the jobs that run, ``actions`` whether any may be done at all.
+    ``running`` are the jobs that run, ``refusal`` why this visitor may do none at all.
     """
-    if not actions:
-        return dict.fromkeys(get_args(Action), READ_ONLY)
+    if refusal is not None:
+        return dict.fromkeys(get_args(Action), refusal)
     refused: dict[Action, str] = {}
     if "verify" in running:
         refused["verify"] = "Another version is being verified"
@@ -208,6 +204,11 @@ def refusals(overview: Overview, *, actions: bool, running: frozenset[str]) -> d
         refused["add"] = "There is no current version to add to; build one"
     elif not overview.to_add:
         refused["add"] = "The pool holds no more hands than the current version"
+    if overview.embedding is None and (overview.pool_hands or 0) <= DEFAULT_COMPONENTS:
+        refused["build"] = (
+            f"An index needs at least {DEFAULT_COMPONENTS + 1} hands, and the pool holds "
+            f"{overview.pool_hands}; add more"
+        )
     if not overview.pool_hands:
         refused["build"] = refused["add"] = "There are no hands in the pool; `handsim ingest PATH` first"
     if overview.builder is not None or running & {"build", "add"}:

@@ -5,10 +5,11 @@ from typing import Final
 
 import streamlit as st
 
+from apps.browser import address, session
+from apps.browser.access import find_refusal
 from apps.browser.index import actions
 from apps.browser.index.actions import WORKS, Work, act, ask
 from apps.browser.index.overview import (
-    READ_ONLY,
     Action,
     Overview,
     embedding_title,
@@ -18,15 +19,18 @@ from apps.browser.index.overview import (
 )
 from apps.browser.jobs import Job
 from apps.browser.library import Library
-from apps.browser.ui import escape, show_command, show_errors, show_log
+from apps.browser.ui import escape, show_errors, show_log
 from handsim.english import pluralize
 from index import VersionInfo
 from index.evaluation import LEAST_RECALL
 from index.info import VersionHealth
 
-_CHOSEN: Final = "index_chosen"
+_VERSION: Final = "version"
+"""Of the address: the version that is looked at; absent: the current one."""
 _SEEN: Final = "index_seen"
 """The versions when the page was drawn last."""
+_TABLE: Final = "index_table"
+"""Which table it is, and the version that is chosen in it."""
 _BUTTONS: Final[dict[Action, tuple[str, str, str]]] = {
     "build": ("Build a new version", "construction", "Of all hands of the pool, beside the others"),
     "add": ("Add hands", "add", "Make those hands searchable that were ingested since"),
@@ -42,14 +46,12 @@ _BUTTONS: Final[dict[Action, tuple[str, str, str]]] = {
 def _table(overview: Overview) -> VersionInfo:
     """Draw the versions, newest first; returns the one that is chosen."""
     names = [info.name for info in overview.versions]
-    before = st.session_state.get(_CHOSEN)
-    seen, st.session_state[_SEEN] = st.session_state.get(_SEEN, names), names
-    made = [name for name in names if name not in seen]
-    if made:  # a version that was built meanwhile is what one waits for
-        st.session_state[_CHOSEN] = before = made[0]
-    if before not in names:
-        before = next((info.name for info in overview.versions if info.is_current), names[0])
-    picked = st.dataframe(
+    chosen = _read_version(overview)
+    # A table's choice cannot be changed from here: another one is another table.
+    number, shown = st.session_state.get(_TABLE, (0, None))
+    st.session_state[_TABLE] = number, shown = (number + (shown != chosen), chosen)
+    key = f"index_versions_{'_'.join(names)}_{number}"
+    st.dataframe(
         {
             "Version": names,
             "Status": [standing(info) for info in overview.versions],
@@ -62,13 +64,12 @@ def _table(overview: Overview) -> VersionInfo:
                 None if info.bytes_on_disk is None else info.bytes_on_disk / 1e6 for info in overview.versions
             ],
         },
-        # Rows are chosen by their number: other versions are another table.
-        key=f"index_versions_{'_'.join(names)}",
+        key=key,
         hide_index=True,
         placeholder="",
-        on_select="rerun",
+        on_select=lambda: _take_choice(key, names),
         selection_mode="single-row-required",
-        selection_default={"selection": {"rows": [names.index(before)]}},
+        selection_default={"selection": {"rows": [names.index(chosen)]}},
         column_config={
             "Status": st.column_config.TextColumn(help="Which one searches use, and what to mind"),
             "Hands": st.column_config.NumberColumn(format="localized"),
@@ -80,11 +81,31 @@ def _table(overview: Overview) -> VersionInfo:
         },
         alt="Versions of the index, newest first; one is chosen",
     )
-    rows = picked["selection"]["rows"]
-    row = rows[0] if rows and rows[0] < len(names) else names.index(before)
-    if names[row] != before:  # until one is chosen, the current one is shown
-        st.session_state[_CHOSEN] = names[row]
-    return overview.versions[row]
+    return overview.versions[names.index(chosen)]
+
+
+def _read_version(overview: Overview) -> str:
+    """The version in the address; else the current one, or one that was built while the page was open."""
+    names = [info.name for info in overview.versions]
+    current = next((info.name for info in overview.versions if info.is_current), names[0])
+    seen, st.session_state[_SEEN] = st.session_state.get(_SEEN, names), names
+    made = [name for name in names if name not in seen]
+    if made:  # it is what one waits for
+        session.write_params([_VERSION], {} if made[0] == current else {_VERSION: made[0]})
+    asked = st.query_params.get(_VERSION, current)
+    if asked not in names:
+        address.note(f"There is no version {asked[:40]!r}, as the address says; the current one is shown.")
+        return current
+    return asked
+
+
+def _take_choice(key: str, names: list[str]) -> None:
+    rows = st.session_state[key]["selection"]["rows"]
+    number, shown = st.session_state[_TABLE]
+    # The row that is chosen at first is reported as a choice, too, even when the page is left.
+    if rows and rows[0] < len(names) and names[rows[0]] != shown:
+        st.session_state[_TABLE] = (number, names[rows[0]])
+        session.write_params([_VERSION], {_VERSION: names[rows[0]]})
 
 
 def standing(info: VersionInfo) -> str:
@@ -104,7 +125,7 @@ def _card(info: VersionInfo, health: VersionHealth | None, refused: dict[Action,
             **refused,
         }
     with st.container(border=True):
-        st.subheader(f"{escape(info.name)}{' · current' if info.is_current else ''}", anchor=False)
+        st.header(f"{escape(info.name)}{' · current' if info.is_current else ''}", anchor=False)
         st.table(
             {what: escape(value) for what, value in describe_version(info, health).items()},
             border="horizontal",
@@ -114,14 +135,16 @@ def _card(info: VersionInfo, health: VersionHealth | None, refused: dict[Action,
                 _button(action, refused, name=info.name)
 
 
-def _button(action: Action, refused: dict[Action, str], *, name: str = "", label: str = "") -> None:
+def _button(
+    action: Action, refused: dict[Action, str], *, name: str = "", label: str = "", is_main: bool = True
+) -> None:
     """A button that asks about an action on the version ``name``, or is off and says why."""
     usual_label, icon, help = _BUTTONS[action]
     st.button(
         label or usual_label,
         key=f"index_{action}",
         icon=f":material/{icon}:",
-        type="primary" if action == "build" else "secondary",
+        type="primary" if action == "build" and is_main else "secondary",
         on_click=ask,
         args=(action, name),
         disabled=action in refused,
@@ -168,14 +191,14 @@ _ICONS: Final = {
 }
 
 
-def _jobs(library: Library) -> dict[Work, Job]:
+def find_jobs(library: Library) -> dict[Work, Job]:
     """The last job of each kind."""
     jobs = {work: library.jobs.find(work) for work in WORKS}
     return {work: job for work, job in jobs.items() if job is not None}
 
 
 def _running_jobs(library: Library) -> frozenset[str]:
-    return frozenset(work for work, job in _jobs(library).items() if job.status == "running")
+    return frozenset(work for work, job in find_jobs(library).items() if job.status == "running")
 
 
 def _progress(library: Library, overview: Overview, running_jobs: frozenset[str]) -> None:
@@ -193,20 +216,20 @@ def _watch(library: Library, overview: Overview, running_jobs: frozenset[str]) -
         now = (_running_jobs(library), library.catalog.active_builder(), library.catalog.current_name())
         if now != (running_jobs, overview.builder, current):
             st.rerun()
-        for work, job in _jobs(library).items():
+        for work, job in find_jobs(library).items():
             if job.status == "running":
                 with st.container(border=True):
-                    _running(library, work, job)
+                    draw_running(library, work, job)
 
 
 def _ended_jobs(library: Library) -> None:
     """How the last job of each kind ended, the latest first."""
-    found = [(work, job) for work, job in _jobs(library).items() if job.status != "running"]
+    found = [(work, job) for work, job in find_jobs(library).items() if job.status != "running"]
     for work, job in sorted(found, key=lambda each: each[1].record.started_at, reverse=True):
-        _ended(library, work, job)
+        draw_ended(library, work, job)
 
 
-def _running(library: Library, work: Work, job: Job) -> None:
+def draw_running(library: Library, work: Work, job: Job) -> None:
     record = job.record
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.markdown(
@@ -215,14 +238,14 @@ def _running(library: Library, work: Work, job: Job) -> None:
         # A dialog would be in the way of what is drawn again every second.
         with st.popover("Stop", icon=":material/stop:", help="End it before it is done"):
             st.markdown(_STOPPED[work])
-            allowed = library.settings.actions
+            refusal = find_refusal(library)
             st.button(
                 "Stop it",
                 key=f"index_stop_{work}",
                 on_click=act,
                 args=(library, partial(actions.stop, library, work)),
-                disabled=not allowed,
-                help="End its process now" if allowed else READ_ONLY,
+                disabled=refusal is not None,
+                help=refusal or "End its process now",
             )
     if record.total:
         st.progress(
@@ -232,7 +255,7 @@ def _running(library: Library, work: Work, job: Job) -> None:
         )
 
 
-def _ended(library: Library, work: Work, job: Job) -> None:
+def draw_ended(library: Library, work: Work, job: Job) -> None:
     record = job.record
     at = (record.finished_at or record.started_at)[:16].replace("T", " ")
     st.markdown(
@@ -264,17 +287,20 @@ _LEVELS: Final = {
 
 def index(library: Library) -> None:
     actions.show_outcome()
-    with show_errors():
+    with show_errors(), address.show_notes():
         running_jobs = _running_jobs(library)
         overview = read_overview(library)
-        refused = refusals(overview, actions=library.settings.actions, running=running_jobs)
+        refusal = find_refusal(library)
+        refused = refusals(overview, refusal=refusal, running=running_jobs)
         _head(overview)
-        if not library.settings.actions:
-            st.info(f"{escape(READ_ONLY)}.", icon=":material/lock:")
+        if refusal is not None:
+            st.info(f"{escape(refusal)}.", icon=":material/lock:")
         if overview.versions:
             _actions(overview, refused)
         else:
-            _first_steps(library, overview, refused)
+            for error in overview.errors:
+                st.warning(escape(error), icon=":material/warning:")
+            _button("build", refused, label="Build with other settings", is_main=False)
         _progress(library, overview, running_jobs)
         if overview.versions:
             chosen = _table(overview)
@@ -316,22 +342,3 @@ def _health(overview: Overview) -> None:
     for finding in findings(overview):
         show = {"good": st.success, "note": st.info, "bad": st.warning}[finding.level]
         show(escape(finding.text), icon=_LEVELS[finding.level])
-
-
-def _first_steps(library: Library, overview: Overview, refused: dict[Action, str]) -> None:
-    """The way to an index, and how far along it this home is."""
-    pool = bool(overview.pool_hands)
-    for error in overview.errors:
-        st.warning(escape(error), icon=":material/warning:")
-    for number, done, what, command in (
-        (1, pool, "Take hands out of pictures and videos", library.format_command("ingest PATH")),
-        (2, False, "Build an index of them", library.format_command("index build")),
-        (3, False, "Ask it, there or on the search page", library.format_command("query PHOTO")),
-    ):
-        mark = ":material/check_circle:" if done else f":material/counter_{number}:"
-        pool_size = f" :gray[· the pool holds {pluralize(overview.pool_hands or 0, 'hand')}]" if done else ""
-        st.markdown(f"{mark} {what}{pool_size}")
-        show_command(command)
-    _button("build", refused, label="Build the index")
-    if "build" in refused:
-        st.caption(escape(refused["build"]))

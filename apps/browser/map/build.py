@@ -10,17 +10,16 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from apps.browser.jobs import JobReporter, Jobs, run_job
-from apps.browser.map.pose_map import PoseMap, map_file, maps_folder, remove_obsolete, write_map_file
+from apps.browser.map.pose_map import PoseMap, maps_folder, remove_obsolete, store_map
 from apps.browser.map.projection import PlaneProjection, fit_unit_square
 from apps.browser.serve import BrowserSettings
 from apps.cli.console import EncoderFolders
-from handsim.english import pluralize
 from handsim.errors import HandsimError
 from handsim.home import Home
 from handsim.pool.reader import Categorical
@@ -31,8 +30,10 @@ from index.points import PointBatch
 JOB: Final = "map"
 MAX_FITTED: Final = 10_000
 """Hands that the projection is fitted to; it places the others among them."""
-MAX_HANDS: Final = 500_000
+MAX_HANDS: Final = 2_000_000
 """Hands on a map; of a larger index, a random part."""
+PHASES: Final = ("Reading the hands", "Fitting the map", "Placing hands and measuring distances")
+"""Of the job, in their order."""
 _NICENESS: Final = 5
 """Searches go first."""
 _SEED: Final = 0
@@ -41,21 +42,42 @@ _LARGEST_BATCH: Final = 20_000
 _QUERIES_AT_ONCE: Final = 2_000
 
 
+class Reporter(Protocol):
+    """Takes what is told of the progress, as `JobReporter`."""
+
+    def begin_phase(self, name: str) -> None:
+        """One of `PHASES`."""
+
+    def update(self, done: int, total: int) -> None:
+        """Of the phase's hands."""
+
+
+class Projection(Protocol):
+    """Places of vectors in the plane, as `PlaneProjection`."""
+
+    places: NDArray[np.float32]
+    """[n, 2], of the vectors that it is fitted to."""
+
+    def transform(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Places [n, 2] of other vectors [n, D]."""
+        ...
+
+
 def make_map(
     version: IndexVersion,
-    reporter: JobReporter,
+    reporter: Reporter,
     *,
-    project: Callable[[NDArray[np.float32]], PlaneProjection] = PlaneProjection,
+    project: Callable[[NDArray[np.float32]], Projection] = PlaneProjection,
     max_hands: int = MAX_HANDS,
     max_fitted: int = MAX_FITTED,
 ) -> PoseMap:
     """Place a version's hands, and measure the distance of each to the nearest hand of another video."""
     rng = np.random.default_rng(_SEED)
-    reporter.begin_phase("Reading the hands")
+    reporter.begin_phase(PHASES[0])
     hand_ids = _draw_sample(_read_ids(version, reporter), max_hands, rng)
     sample = np.flatnonzero(np.isin(hand_ids, _draw_sample(hand_ids, max_fitted, rng)))
     vectors = _read_vectors(version, hand_ids[sample])
-    reporter.begin_phase(f"Fitting the map to {pluralize(len(sample), 'hand')}")
+    reporter.begin_phase(PHASES[1])
     projection = project(vectors)
     places = np.empty((len(hand_ids), 2), dtype=np.float32)
     places[sample] = projection.places
@@ -63,7 +85,7 @@ def make_map(
     sources: list[str] = []
     videos: list[str] = []
     labels: list[str | None] = []
-    reporter.begin_phase("Placing hands and measuring distances")
+    reporter.begin_phase(PHASES[2])
     for rows, batch in _scroll_hands(version, hand_ids):
         others = ~np.isin(rows, sample)
         if others.any():
@@ -89,7 +111,7 @@ def make_map(
     )
 
 
-def _read_ids(version: IndexVersion, reporter: JobReporter) -> NDArray[np.uint64]:
+def _read_ids(version: IndexVersion, reporter: Reporter) -> NDArray[np.uint64]:
     """[N], ascending."""
     batches, count = [], 0
     for batch in version.scroll(with_payload=False):
@@ -164,7 +186,7 @@ def _make_and_store(home: Home, options: argparse.Namespace, reporter: JobReport
     with open_catalog(options.index or home.index, folders=EncoderFolders(home)) as catalog:
         with catalog.open(options.version) as version:
             pose_map = make_map(version, reporter)
-            write_map_file(pose_map, map_file(folder, version.info))
+            store_map(pose_map, folder, version.info)
         remove_obsolete(folder, catalog.versions())
     return {"version": pose_map.version, "hands": len(pose_map)}
 

@@ -1,37 +1,43 @@
-"""The map page: all poses in the plane, near means similar.
+"""The map page: all poses in the plane, near means similar, and what the question of Search says about them.
 
-Three fragments share a map, so that each is drawn again without the others: the canvas with its colours, the
-hands within an outline, and the hand under the pointer. Without a map, the page offers to make one.
+Four fragments share a map, so that each is drawn again without the others: the question with its conditions
+and its answer; the canvas with its colours; the hands within an outline; and the hand under the pointer.
+Without a map, the page offers to make one.
 """
 
-from typing import Final, get_args
+from dataclasses import replace
+from typing import Any, Final
 
 import numpy as np
 import streamlit as st
+from numpy.typing import NDArray
 
+from apps.browser import address, session
 from apps.browser.components.hand_grid import hand_grid
 from apps.browser.components.pose_map import (
     choice_channel,
     describe_hover,
     hover_channel,
-    map_canvas,
+    link_channel,
 )
-from apps.browser.jobs import Job
 from apps.browser.library import Library
-from apps.browser.map.build import JOB, MAX_FITTED, MAX_HANDS, start_job
-from apps.browser.map.cache import find_map
+from apps.browser.map.cache import find_groups_of, find_map, read_columns
+from apps.browser.map.canvas import TOPIC, draw_canvas
+from apps.browser.map.columns import MapColumns
+from apps.browser.map.link import read_outline, read_view, write_outline, write_view
+from apps.browser.map.links import Links, find_links
+from apps.browser.map.offer import offer_map
 from apps.browser.map.pose_map import PoseMap
 from apps.browser.map.selection import (
-    MAX_CLASSES,
     Choice,
-    ColourBy,
     Outline,
     Summary,
     choose_rows,
-    colour,
     find_rows_within,
     summarise,
 )
+from apps.browser.search.answer import find_crops
+from apps.browser.search.controls import draw_hand_conditions, read_question
 from apps.browser.search.question import Question
 from apps.browser.session import search_for
 from apps.browser.tray.choosing import choose_hands, follow_tray, make_chooser, my_tray
@@ -42,27 +48,19 @@ from apps.browser.ui import (
     find_keypoints,
     shorten_id,
     show_errors,
-    show_log,
 )
 from handsim.english import describe_distance, percent, pluralize
 from handsim.errors import HandsimError
-from handsim.hand import parse_hand_id
-from index import VersionInfo
+from handsim.hand import SIDES
+from handsim.lists import HandLists
 
-_TOPIC: Final = "pose_map"
-_HOVERED: Final = "map_hovered"
-_OUTLINE: Final = "map_outline"
+_LINKS: Final = "map_links"
+_CANVAS: Final = "map_canvas"
 _SELECTION: Final = "map_selection"
-_START_ERROR: Final = "map_start_error"
-_DRAWN_CHOICES: Final = (2_000, 5_000, 10_000, 20_000)
-"""How many hands can be drawn."""
-_DRAWN_DEFAULT: Final = 10_000
+_HOVERED: Final = "map_hovered"
+_OF_HANDS: Final = ("sources", "labels", "lists", "not_lists", "side")
+"""The conditions on hands themselves; the others are on answers."""
 _MAX_CARDS: Final = 60
-_POLL_S: Final = 1.0
-_COLOUR_HELP: Final = (
-    "Label, source and video of each hand, or its distance to the nearest hand of another video: "
-    "the longer, the fewer pairs to learn from"
-)
 _CHOICES: Final[dict[Choice, str]] = {"middle": "Nearest to the middle", "random": "Some at random"}
 
 
@@ -75,97 +73,118 @@ def map(library: Library) -> None:
         except HandsimError as error:
             pose_map, problem = None, str(error)
         if pose_map is None:
-            _offer_map(library, info, problem)
+            offer_map(library, info, problem)
             return
-        _draw_head(pose_map)
-        st.fragment(_draw_canvas)(library, pose_map)
+        st.fragment(_draw_question, key=_LINKS)(library, pose_map)
+        st.fragment(draw_canvas, key=_CANVAS)(library, pose_map)
         follow_tray(_SELECTION)
         st.fragment(_draw_selection, key=_SELECTION)(library, pose_map)
         st.fragment(_answer_hover)(library, pose_map)
 
 
-def _draw_head(pose_map: PoseMap) -> None:
-    part = "" if len(pose_map) == pose_map.hands_in_version else f" of {pose_map.hands_in_version:,}"
-    st.markdown(
-        f"**{len(pose_map):,}{part} hands**, near means alike :gray[· index {escape(pose_map.version)}]  \n"
-        ":gray[Point at a hand to see it, click to search from it. Draw with **Lasso**, or Shift and drag, "
-        "to choose hands; chosen ones stand out.]"
-    )
-    hand = st.query_params.get("hand")
-    if hand is not None and _find_marked_row(pose_map) is None:
-        st.caption(f"Hand {escape(hand[:16])} is not on this map.")
+# The question: which hands meet its conditions, and its answer.
 
 
-def _find_marked_row(pose_map: PoseMap) -> int | None:
-    """The row of the hand in the address; None without one, or if it is not on the map."""
-    try:
-        return pose_map.find_row(parse_hand_id(st.query_params.get("hand", "")))
-    except HandsimError:
-        return None
-
-
-# The canvas.
-
-
-def _draw_canvas(library: Library, pose_map: PoseMap) -> None:
-    with show_errors():
+def _draw_question(library: Library, pose_map: PoseMap) -> None:
+    with show_errors(), address.show_notes():
+        question, pool = read_question(library), library.open_pool()
+        columns = read_columns(pose_map, pool)
+        kept = columns.meets(question.options(library.read_lists).filter)
         with library.open_version() as version:
-            if not pose_map.matches(version.info):
-                st.rerun()  # another version was published; the page looks for its map
-        with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-            by: ColourBy = st.segmented_control(
-                "Colour by",
-                list(get_args(ColourBy)),
-                default=_default_colour(pose_map),
-                required=True,
-                format_func=str.capitalize,
-                key="colour",
-                bind="query-params",
-                help=_COLOUR_HELP,
+            name = version.info.name
+            try:
+                links = find_links(version, pose_map, question, find_crops(question), library.read_lists)
+            except HandsimError as error:
+                links = Links(notes=(f"{error}.",))
+        st.markdown(_describe(pose_map, name, question, int(kept.sum()), links))
+        for note in links.notes:
+            st.caption(escape(note))
+        with st.container(horizontal=True, vertical_alignment="center"):
+            active = [each for each in question.conditions if each in _OF_HANDS]
+            title = f"Conditions ({len(active)} active)" if active else "Conditions"
+            with st.popover(title, icon=":material/tune:"):
+                draw_hand_conditions(
+                    question,
+                    pool,
+                    tuple(HandLists(library.home.lists).names()),
+                    redraw=(_LINKS, _SELECTION),
+                )
+            if not question.is_empty:
+                st.button(
+                    "Results",
+                    icon=":material/search:",
+                    on_click=search_for,
+                    args=(question,),
+                    help="Show the results of this query as pictures",
+                )
+                st.button(
+                    "Clear query",
+                    icon=":material/close:",
+                    on_click=_clear_query,
+                    help="Leave the query; its conditions stay",
+                )
+            has_groups = st.toggle(
+                "Groups",
+                help="Contours of where many hands lie, and names of the groups: the label that most hands "
+                "of one have, or the fingers that they stretch",
+                **address.flag("groups", False),
             )
-            most = _choose_drawn_count(pose_map)
-        colouring = colour(pose_map, by)
-        note = ""
-        if colouring.kind == "scale":
-            note = "to the nearest hand of another video"
-        elif colouring.kind == "hues":
-            note = (
-                f"{colouring.name_count:,} {by}s, more than the {MAX_CLASSES} that a "
-                "legend has room for: point at a hand to read its own"
-            )
-        map_canvas(
+        groups = find_groups_of(pose_map, columns, pool) if has_groups else []
+        link_channel(
             pose_map,
-            colouring,
-            key=_TOPIC,
-            most=most,
-            unknown="no other video" if by == "distance" else f"no {by}",
-            note=note,
-            marked_row=_find_marked_row(pose_map),
+            topic=TOPIC,
+            key="map_question",
+            kept=kept,
+            active={
+                "labels": question.labels,
+                "sources": question.sources,
+                "lists": question.lists,
+                "side": () if question.side is None else (question.side,),
+            },
+            lit=links.rows,
+            marks=[(mark.row, mark.kind) for mark in links.marks],
+            groups=[(*group.place, group.name) for group in groups],
+            contours=has_groups,
+            on_filter=_filter,
         )
 
 
-def _default_colour(pose_map: PoseMap) -> ColourBy:
-    if pose_map.labels.names:
-        return "label"
-    return "source" if len(pose_map.sources.names) > 1 else "distance"
-
-
-def _choose_drawn_count(pose_map: PoseMap) -> int:
-    """How many hands to draw; a slider if there are more than the least choice."""
-    if len(pose_map) <= _DRAWN_CHOICES[0]:
-        return _DRAWN_CHOICES[0]
-    options = [count for count in _DRAWN_CHOICES if count < len(pose_map)]
-    options += [count for count in _DRAWN_CHOICES if count >= len(pose_map)][:1]
-    count: int = st.select_slider(
-        "Hands drawn",
-        options,
-        value=min(_DRAWN_DEFAULT, options[-1]),
-        format_func=lambda count: f"{min(count, len(pose_map)):,}",
-        key="drawn",
-        width=260,
-        help="A random part is quicker to move; an outline still selects all hands within it",
+def _describe(pose_map: PoseMap, version: str, question: Question, kept: int, links: Links) -> str:
+    part = "" if len(pose_map) == pose_map.hands_in_version else f" of {pose_map.hands_in_version:,}"
+    head = f"**{len(pose_map):,}{part} hands**, near means alike :gray[· index {escape(version)}]"
+    if kept < len(pose_map):
+        head = (
+            f"**{kept:,} of {pluralize(len(pose_map), 'hand')}** meet the conditions; the others are grey "
+            f":gray[· index {escape(version)}]"
+        )
+    if not question.is_empty:
+        answer = pluralize(len(links.rows), "result") if links.rows else "No result"
+        head += f"  \n**{answer}** of the query, with rings."
+    return (
+        f"{head}  \n:gray[Point at a hand to see it, click to search from it. Draw with **Lasso**, or Shift "
+        "and drag, to choose hands; chosen ones stand out.]"
     )
-    return count
+
+
+def _clear_query() -> None:
+    question = session.read_question()
+    session.change_conditions(replace(question, hand=None, like=(), unlike=(), pose=None))
+    st.rerun([_LINKS, _CANVAS])
+
+
+def _filter(field: str, name: str) -> None:
+    """Make an entry of the legend a condition, or none any more."""
+    question = session.read_question()
+    change: dict[str, Any]
+    if field == "side":
+        change = {"side": name if name in SIDES and name != question.side else None}
+    else:
+        before: tuple[str, ...] = getattr(question, field)
+        change = {
+            field: tuple(each for each in before if each != name) if name in before else (*before, name)
+        }
+    session.change_conditions(replace(question, **change))
+    st.rerun([_LINKS, _SELECTION])
 
 
 # The hand under the pointer.
@@ -180,22 +199,24 @@ def _answer_hover(library: Library, pose_map: PoseMap) -> None:
             _, row, turn = hovered
             hand, pool = int(pose_map.hand_ids[row]), library.open_pool()
             picture = None if find_keypoints(pool, hand) is None else library.thumbnails.get_uri(pool, hand)
-            lines = _describe_row(pose_map, row)
+            lines = _describe_row(pose_map, read_columns(pose_map, pool), row)
             answer = describe_hover(pose_map, row, turn, picture, shorten_id(hand), lines)
         hover_channel(
             pose_map,
-            topic=_TOPIC,
+            topic=TOPIC,
             key="map_hover",
             on_hover=lambda row, turn: st.session_state.update({_HOVERED: (pose_map.checksum, row, turn)}),
             answer=answer,
+            view=read_view(),
+            on_view=write_view,
         )
 
 
-def _describe_row(pose_map: PoseMap, row: int) -> tuple[str, ...]:
-    parts = [part for part in (pose_map.labels[row], pose_map.sources[row]) if part]
+def _describe_row(pose_map: PoseMap, columns: MapColumns, row: int) -> tuple[str, ...]:
+    values = (columns.sides[row], columns.labels[row], columns.sources[row])
     distance = float(pose_map.distances[row])
     nearest = f"{describe_distance(distance)} to another video" if np.isfinite(distance) else "no other video"
-    return (pose_map.videos[row] or "", " · ".join(parts), nearest)
+    return (columns.videos[row] or "", " · ".join(value for value in values if value), nearest)
 
 
 # The hands within an outline.
@@ -203,44 +224,54 @@ def _describe_row(pose_map: PoseMap, row: int) -> tuple[str, ...]:
 
 def _draw_selection(library: Library, pose_map: PoseMap) -> None:
     """Receive clicks and outlines from the canvas, and show the hands within the outline."""
-    with show_errors():
-        outline = _current_outline(pose_map)
+    with show_errors(), address.show_notes():
+        read_view()  # here it is said if that cannot be
+        outline = read_outline(pose_map)
+        chosen = np.zeros(len(pose_map), dtype=np.bool_)
+        rows = pose_map.find_rows(my_tray(library).hand_ids)
+        chosen[rows[rows >= 0]] = True
         choice_channel(
             pose_map,
-            topic=_TOPIC,
+            topic=TOPIC,
             key="map_choices",
             outline=outline,
-            chosen=my_tray(library).contains(pose_map.hand_ids[pose_map.drawing_order[: _DRAWN_CHOICES[-1]]]),
+            chosen=chosen,
             on_pick=lambda row: search_for(Question(hand=int(pose_map.hand_ids[row]))),
+            on_toggle=lambda row: _toggle(library, int(pose_map.hand_ids[row])),
             on_outline=lambda new: _choose_within(library, pose_map, new),
         )
         if outline is not None:
             _draw_sheet(library, pose_map, outline)
 
 
-def _set_outline(pose_map: PoseMap, outline: Outline | None) -> None:
-    st.session_state[_OUTLINE] = (pose_map.version, pose_map.checksum, outline)
-
-
 def _choose_within(library: Library, pose_map: PoseMap, outline: Outline) -> None:
-    _set_outline(pose_map, outline)
-    choose_hands(library, pose_map.hand_ids[find_rows_within(pose_map, outline)])
+    write_outline(pose_map, outline)
+    drawn = read_outline(pose_map)
+    choose_hands(library, pose_map.hand_ids[_find_rows(library, pose_map, drawn)] if drawn else [])
 
 
-def _current_outline(pose_map: PoseMap) -> Outline | None:
-    """What this visitor drew on this map."""
-    saved: tuple[str, str, Outline | None] | None = st.session_state.get(_OUTLINE)
-    return saved[2] if saved is not None and saved[:2] == (pose_map.version, pose_map.checksum) else None
+def _toggle(library: Library, hand: int) -> None:
+    is_chosen = bool(my_tray(library).contains([hand])[0])
+    choose_hands(library, [] if is_chosen else [hand], [hand] if is_chosen else [])
+
+
+def _find_rows(library: Library, pose_map: PoseMap, outline: Outline) -> NDArray[np.intp]:
+    """[n] rows of the hands within an outline that meet the conditions."""
+    rows = find_rows_within(pose_map, outline)
+    conditions = read_question(library).options(library.read_lists).filter
+    kept = read_columns(pose_map, library.open_pool()).meets(conditions)
+    return rows[kept[rows]]
 
 
 def _draw_sheet(library: Library, pose_map: PoseMap, outline: Outline) -> None:
-    rows = find_rows_within(pose_map, outline)
+    rows = _find_rows(library, pose_map, outline)
+    labels = read_columns(pose_map, library.open_pool()).labels
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(_describe_summary(summarise(pose_map, rows)))
+        st.markdown(_describe_summary(summarise(pose_map, rows, labels)))
         st.button(
             "Close",
             icon=":material/close:",
-            on_click=_set_outline,
+            on_click=write_outline,
             args=(pose_map, None),
             help="Remove the outline; its hands stay chosen",
         )
@@ -249,11 +280,10 @@ def _draw_sheet(library: Library, pose_map: PoseMap, outline: Outline) -> None:
         choice = st.segmented_control(
             "Shown",
             list(_CHOICES),
-            default="middle",
             required=True,
             format_func=_CHOICES.__getitem__,
-            key="map_choice",
             help=f"Which {_MAX_CARDS} of the hands within",
+            **address.option("shown", list(_CHOICES), "middle"),
         )
     if not len(rows):
         return
@@ -281,7 +311,7 @@ def _draw_sheet(library: Library, pose_map: PoseMap, outline: Outline) -> None:
 
 def _describe_summary(summary: Summary) -> str:
     if not summary.hands:
-        return "**No hand** lies within; draw around some points."
+        return "**No hand** lies within that meets the conditions; draw around some points."
     details = [f"{escape(name)} {percent(share)}" for name, share in summary.labels]
     if summary.median_distance is not None:
         details.append(f"median {describe_distance(summary.median_distance)} to another video")
@@ -289,62 +319,3 @@ def _describe_summary(summary: Summary) -> str:
         details.append(f"{_MAX_CARDS} shown")
     counts = f"**{pluralize(summary.hands, 'hand')}** of {pluralize(summary.videos, 'video')}"
     return f"{counts} :gray[· {' · '.join(details)}]" if details else counts
-
-
-# Without a map.
-
-
-def _offer_map(library: Library, info: VersionInfo, problem: str) -> None:
-    """Offer to make the map, or show the progress; ``problem`` says why an existing file is no use."""
-    job = library.jobs.find(JOB)
-    if job is not None and job.status == "running":
-        st.fragment(_draw_progress, run_every=_POLL_S)(library)
-        return
-    if problem:
-        st.warning(escape(problem), icon=":material/broken_image:")
-    minutes = 2 + min(info.points, MAX_HANDS) // 200_000  # on two idle cores
-    duration = "about a minute" if info.points <= MAX_FITTED else f"about {minutes} minutes"
-    st.info(
-        f"**No map of index {escape(info.name)} yet.** It places its {pluralize(info.points, 'hand')} such "
-        f"that similar poses lie near each other. Making it takes {duration}; it is made once and stored, "
-        "and you may use other pages meanwhile.",
-        icon=":material/map:",
-    )
-    st.button(
-        "Make the map",
-        type="primary",
-        icon=":material/map:",
-        on_click=_start,
-        args=(library, info),
-        help="In a process of its own; the index is only read",
-    )
-    start_error = st.session_state.pop(_START_ERROR, None)
-    if start_error is not None:
-        st.error(escape(start_error), icon=":material/error:")
-    elif job is not None and job.status != "done":
-        _draw_failure(library, job)
-
-
-def _start(library: Library, info: VersionInfo) -> None:
-    try:
-        start_job(library.jobs, library.settings, info.name)
-    except HandsimError as error:
-        st.session_state[_START_ERROR] = str(error)
-
-
-def _draw_progress(library: Library) -> None:
-    with show_errors():
-        job = library.jobs.find(JOB)
-        if job is None or job.status != "running":
-            st.rerun()
-        record = job.record
-        share = min(1.0, record.done / record.total) if record.total else 0.0
-        count = f" · {record.done:,} of {record.total:,} hands" if record.total else ""
-        st.markdown(f":material/progress_activity: **The map is being made** :gray[· {record.age_s:,.0f} s]")
-        st.progress(share, f"{escape(record.phase)}{count}", width="stretch")
-
-
-def _draw_failure(library: Library, job: Job) -> None:
-    reason = job.record.error or f"it ended while {job.record.phase.lower()}"
-    st.error(f"The last attempt made no map: {escape(reason)}", icon=":material/error:")
-    show_log(library.jobs.read_log_end(JOB))

@@ -1,8 +1,10 @@
 """The map of an index version: where its hands lie, and the file that holds it.
 
-A home has one ``.npz`` file (no pickle) for each mapped version, named after the version and its checksum.
-It is written atomically, and removed when its version is gone. The key ``about`` holds JSON as bytes: the
-version, and the names behind the codes in ``sources``, ``videos`` and ``labels``.
+A home has one ``.npz`` file (no pickle) for each set of hands, named after a version that holds them and
+after their checksum, which is over ids and vectors: later versions of the same hands in the same embedding
+share it.
+It is written atomically, and removed when no version is left that holds these hands. The key ``about`` holds
+JSON as bytes: the version, and the names behind the codes in ``sources``, ``videos`` and ``labels``.
 """
 
 import json
@@ -16,7 +18,7 @@ from typing import Any, Final
 from zipfile import BadZipFile
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from handsim.errors import HandsimError, NotThereError
 from handsim.files import replacing
@@ -36,9 +38,9 @@ class PoseMap:
     """The hands of one index version, or a random part of them, in the plane."""
 
     version: str
-    """The version's name."""
+    """The name of the version that it was made of."""
     checksum: str
-    """The version's, see `index.points.Checksum`: versions of different indexes can have one name."""
+    """The version's, see `index.points.Checksum`: equal ones have the same hands and vectors."""
     hands_in_version: int
     """How many hands the version has; the map may have fewer."""
     hand_ids: NDArray[np.uint64]
@@ -57,18 +59,33 @@ class PoseMap:
     def __len__(self) -> int:
         return len(self.hand_ids)
 
-    @property
-    def name(self) -> str:
-        """Distinguishes it from the maps of other versions and indexes."""
-        return f"{self.version}-{self.checksum}"
-
     def matches(self, info: VersionInfo) -> bool:
-        return (self.version, self.checksum) == (info.name, info.checksum)
+        """Whether it shows the hands of that version, in its embedding."""
+        return self.checksum == info.checksum
 
     @cached_property
     def drawing_order(self) -> NDArray[np.intp]:
         """[N] rows in a random order, always the same: its first n rows are a sample of size n."""
         return np.random.default_rng(_SHUFFLE_SEED).permutation(len(self))
+
+    @cached_property
+    def place_of_row(self) -> NDArray[np.intp]:
+        """[N] each row's place in the drawing order."""
+        return np.argsort(self.drawing_order)
+
+    @cached_property
+    def by_height(self) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+        """[N] rows from the top of the map to its bottom, and their places [2, N]: x, and y rising."""
+        rows = np.argsort(self.places[:, 1], kind="stable")
+        return rows, np.ascontiguousarray(self.places[rows].T, dtype=np.float64)
+
+    def find_rows(self, hand_ids: ArrayLike) -> NDArray[np.intp]:
+        """[M] rows of hands [M]; -1 for those that are not on the map."""
+        ids = np.asarray(hand_ids, dtype=np.uint64)
+        if not len(self):
+            return np.full(ids.shape, -1, dtype=np.intp)
+        rows = np.minimum(np.searchsorted(self.hand_ids, ids), len(self) - 1)
+        return np.where(self.hand_ids[rows] == ids, rows, -1)
 
     def find_row(self, hand_id: int) -> int | None:
         """A hand's row; None if the hand is not on the map."""
@@ -94,6 +111,21 @@ def map_file(folder: Path, info: VersionInfo) -> Path:
             "its name has other characters than letters, digits, '_', '.' and '-'"
         )
     return folder / (stem + _SUFFIX)
+
+
+def find_map_file(folder: Path, info: VersionInfo) -> Path | None:
+    """The file with the map of a version's hands, whichever version it was made of; None without one."""
+    file = map_file(folder, info)
+    if file.is_file():
+        return file
+    return next(iter(sorted(folder.glob(f"*-{info.checksum}{_SUFFIX}"))), None)
+
+
+def store_map(pose_map: PoseMap, folder: Path, info: VersionInfo) -> Path:
+    """Write a version's map, in the place of an earlier one of the same hands; returns the file."""
+    file = find_map_file(folder, info) or map_file(folder, info)
+    write_map_file(pose_map, file)
+    return file
 
 
 def write_map_file(pose_map: PoseMap, file: Path) -> None:
@@ -160,12 +192,12 @@ def _is_consistent(pose_map: PoseMap) -> bool:
 
 
 def remove_obsolete(folder: Path, versions: Iterable[VersionInfo]) -> list[Path]:
-    """Remove the maps of other versions than these, and half-written files; return them.
+    """Remove the maps of hands that none of these versions holds, and half-written files; return them.
 
     Only for the process that writes maps, of which there is one.
     """
-    current = {map_file(folder, info) for info in versions}
-    obsolete = [file for file in folder.glob("*" + _SUFFIX) if file not in current]
+    current = tuple(f"-{info.checksum}{_SUFFIX}" for info in versions)
+    obsolete = [file for file in folder.glob("*" + _SUFFIX) if not file.name.endswith(current)]
     obsolete += folder.glob(f".*{_SUFFIX}.*")
     for file in obsolete:
         file.unlink(missing_ok=True)

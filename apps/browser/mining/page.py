@@ -9,8 +9,11 @@ from typing import Any, Final, get_args
 import altair as alt
 import streamlit as st
 
-from apps.browser import session
+from apps.browser import address
+from apps.browser.charts import draw_chart
 from apps.browser.components.hand_grid import Card, hand_grid
+from apps.browser.components.heading import heading
+from apps.browser.components.sheet import sheet, sheet_button
 from apps.browser.library import Library
 from apps.browser.mining import policy
 from apps.browser.mining.measure import (
@@ -36,7 +39,7 @@ from apps.browser.mining.policy import (
     without,
 )
 from apps.browser.search.question import Question
-from apps.browser.session import MINING_PATH, search_for
+from apps.browser.session import search_for
 from apps.browser.tray.choosing import make_chooser
 from apps.browser.ui import build_card, describe_payload, escape, show_errors
 from handsim.english import describe_distance, percent, pluralize
@@ -87,39 +90,31 @@ def _choose_pairs() -> tuple[Order, WeightForm, int, bool]:
         order: Order = st.segmented_control(
             "Order",
             list(_ORDERS),
-            default="worst",
             required=True,
             format_func=_ORDERS.__getitem__,
-            key="mining_order",
-            persist_state="session",
             help="By pose distance, the largest first: what is odd in a policy shows there",
+            **address.option("order", list(_ORDERS), "worst"),
         )
         form: WeightForm = st.segmented_control(
             "Weights",
             list(get_args(WeightForm)),
-            default="linear",
             required=True,
             format_func=str.capitalize,
-            key="mining_weights",
-            persist_state="session",
             help="SiMHand's, as if the sample were one batch, before augmentation: linear goes from 1 for "
             "the nearest pair to 0 for the furthest, sigmoid is 0.5 at the mean distance",
+            **address.option("weights", get_args(WeightForm), "linear"),
         )
         count: int = st.segmented_control(
             "Pairs",
             _COUNTS,
-            default=_COUNTS[0],
             required=True,
-            key="mining_count",
-            persist_state="session",
             help="How many to show",
+            **address.option("pairs", _COUNTS, _COUNTS[0]),
         )
         skeletons = st.toggle(
             "Skeletons",
-            value=True,
-            key="mining_skeletons",
-            persist_state="session",
             help="Draw the 21 joints over each crop",
+            **address.flag("skeletons", True),
         )
     return order, form, count, skeletons
 
@@ -363,11 +358,10 @@ _PANELS: Final = {
 @st.fragment
 def mining(library: Library) -> None:
     """The policy on the left, its results on the right; a changed control redraws this section."""
-    with show_errors():
+    with show_errors(), address.show_notes():
         trial = read_trial()
-        session.save_address(MINING_PATH)
-        for note in policy.read_notes():
-            st.warning(escape(note), icon=":material/link_off:")
+        for text in policy.read_notes():
+            address.note(text)
         with library.open_version() as version:
             pool = library.open_pool()
             left, right = st.columns([1, 3], gap="large")
@@ -378,8 +372,10 @@ def mining(library: Library) -> None:
                 result = cached_trial(library, pool, version, trial)
                 quantiles = distance_quantiles(result)
                 _result(library, pool, version, trial, result, started)
-            with left, st.expander("Mining policy", expanded=True, icon=":material/tune:"):
-                policy.controls(trial, len(pool), quantiles)
+            with left:
+                sheet_button("policy", "Mining policy")
+                with sheet("policy"), st.expander("Mining policy", expanded=True, icon=":material/tune:"):
+                    policy.controls(trial, len(pool), quantiles)
 
 
 def _result(
@@ -398,11 +394,10 @@ def _result(
     other, than = find_other_policy(trial)
     against = None if other is None else cached_trial(library, pool, version, trial.with_policy(other))
     took_ms = (time.perf_counter() - started) * 1000
-    st.markdown(
-        f"**{pluralize(len(result), 'hand')}** of {len(pool):,}"
-        + (f", changes against the **{POLICIES[than]}**" if against is not None else "")
-        + f" :gray[· {took_ms:,.0f} ms · index {escape(version.info.name)}]"
-    )
+    changes = f", changes against the {POLICIES[than]}" if against is not None else ""
+    with st.container(gap=None):
+        heading(f"{pluralize(len(result), 'hand')} of {len(pool):,}{changes}", key="mining_found", level=2)
+        st.caption(f"{took_ms:,.0f} ms · index {escape(version.info.name)}")
     draw_figures(
         figures(result),
         None if against is None else figures(against),
@@ -415,11 +410,9 @@ def _result(
     panel = st.segmented_control(
         "Look at",
         list(_PANELS),
-        default="Pairs",
         required=True,
-        key="mining_panel",
-        persist_state="session",
         help="The pairs themselves, the hands that have none, or the matches that many hands share",
+        **address.option("look", list(_PANELS), "Pairs"),
     )
     _PANELS[panel](library, pool, version, trial, result)
 
@@ -428,7 +421,7 @@ def _distances(result: TrialResult, against: TrialResult | None, than: Against) 
     sets = {"mined": result.pose_distances, "random": result.random_distances}
     if against is not None:
         sets[POLICIES[than]] = against.pose_distances
-    st.altair_chart(
+    draw_chart(
         distances_chart(histogram(sets)),
         alt="Histogram of the distances between the joints of mined pairs and of random ones",
     )

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final, Literal, get_args
+from urllib.parse import parse_qsl, urlencode
 
 import streamlit as st
 import yaml
@@ -155,7 +156,9 @@ def _from_text(name: str, text: str) -> float | bool:
 
 _KEY: Final = "mining_"
 _BEFORE: Final = "mining_policy_before"
-_AGAINST: Final = "mining_against"
+_AGAINST: Final = "against"
+"""Of the address: the other policy, as it would stand there itself; absent: the default one."""
+_DEFAULT: Final = "default"
 Against = Literal["default", "before"]
 POLICIES: Final[dict[Against, str]] = {"default": "default policy", "before": "policy before"}
 """What a trial's policy is compared with, for people."""
@@ -170,22 +173,46 @@ def read_trial() -> MiningTrial:
 
 def read_notes() -> list[str]:
     """A sentence for each value in the address that was limited or left out."""
-    return MiningTrial.from_params(st.query_params.to_dict())[1]
+    params = st.query_params.to_dict()
+    notes = MiningTrial.from_params(params)[1]
+    if _AGAINST in params:
+        other, of_other = _parse_policy(params[_AGAINST])
+        notes += [f"Of the policy to compare with: {note}" for note in of_other]
+        if other is None:
+            notes.append(
+                f"{_AGAINST} = {params[_AGAINST][:40]!r} in the address cannot be read, and is left out."
+            )
+    return notes
 
 
 def ask(trial: MiningTrial) -> None:
     """Put a trial into the page's address, and remember the policy before it."""
-    before = read_trial().policy
+    before, params = read_trial().policy, trial.as_params()
     if before != trial.policy:
         st.session_state[_BEFORE] = before
-    st.query_params.from_dict(trial.as_params())
+    if _AGAINST in st.query_params:
+        params[_AGAINST] = _format_policy(st.session_state.get(_BEFORE, trial.policy))
+    session.write_params([*MiningTrial.names(), _AGAINST], params)
 
 
 def find_other_policy(trial: MiningTrial) -> tuple[MiningPolicy | None, Against]:
-    """The policy that this visitor compares with, None where it is the trial's own; and which one it is."""
-    against: Against = st.session_state.get(_AGAINST) or "default"
-    other = DEFAULT_POLICY if against == "default" else st.session_state.get(_BEFORE, trial.policy)
-    return (None if other == trial.policy else other), against
+    """The policy that the address compares with, None where it is the trial's own; and which one it is."""
+    before = _parse_policy(st.query_params.get(_AGAINST, ""))[0]
+    other = DEFAULT_POLICY if before is None else before
+    return (None if other == trial.policy else other), "default" if before is None else "before"
+
+
+def _format_policy(policy: MiningPolicy) -> str:
+    return urlencode(MiningTrial(policy).as_params()) or _DEFAULT
+
+
+def _parse_policy(text: str) -> tuple[MiningPolicy | None, list[str]]:
+    """What `_format_policy` wrote, with notes as of `MiningTrial.from_params`; None if it is none."""
+    if text == _DEFAULT:
+        return DEFAULT_POLICY, []
+    params = {name: value for name, value in parse_qsl(text) if name in _POLICY_FIELDS}
+    trial, notes = MiningTrial.from_params(params)
+    return (trial.policy if params else None), notes
 
 
 def controls(trial: MiningTrial, hands: int, quantiles: tuple[float, float] | None) -> None:
@@ -279,14 +306,15 @@ def _draw_sample(trial: MiningTrial, hands: int) -> None:
         **_bind("sample"),
         help="A random sample of the pool, the same one for every policy; more are surer and slower",
     )
+    session.set_widget(_KEY + _AGAINST, find_other_policy(trial)[1])
     st.segmented_control(
         "Compare with",
         list(POLICIES),
-        default="default",
+        default=find_other_policy(trial)[1],
         required=True,
         format_func=lambda against: POLICIES[against].capitalize(),
-        key=_AGAINST,
-        persist_state="session",
+        key=_KEY + _AGAINST,
+        on_change=_take_against,
         help="Whose figures stand beside this policy's, of the same hands",
     )
     if find_other_policy(trial)[0] is None:
@@ -308,6 +336,13 @@ def _draw_sample(trial: MiningTrial, hands: int) -> None:
         width="stretch",
         help="The nearest hand of another video, as in the paper",
     )
+
+
+def _take_against() -> None:
+    """Put the policy to compare with into the address: the one before, as a link must hold it."""
+    before = st.session_state.get(_BEFORE, read_trial().policy)
+    is_before = st.session_state[_KEY + _AGAINST] == "before"
+    session.write_params([_AGAINST], {_AGAINST: _format_policy(before)} if is_before else {})
 
 
 def _set_widgets(trial: MiningTrial, quantiles: tuple[float, float] | None) -> None:

@@ -9,6 +9,8 @@ from typing import Any, Final
 import numpy as np
 import streamlit as st
 
+from apps.browser import address, session
+from apps.browser.charts import draw_chart
 from apps.browser.library import Library
 from apps.browser.results.charts import (
     SHAPES,
@@ -53,6 +55,9 @@ from training.experiments.results import LEGEND, ExperimentResults
 from training.experiments.tables import Table
 
 _COMPARED_AT_FIRST: Final = 6
+_OF_EVALUATIONS: Final = ("curves", "closer", "closer_seed")
+_DRAWN: Final = "drawn_"
+"""Parameters of the address: they name what another choice may take away."""
 _FILES: Final = {REPORT_FILE: "application/json", PREDICTIONS_FILE: "application/vnd.apache.parquet"}
 _NAME_PX: Final = 220
 _PERCENT: Final = "%.1f %%"
@@ -61,7 +66,7 @@ _PERCENT: Final = "%.1f %%"
 @st.fragment
 def pose_section(library: Library, places: Sequence[RunPlace]) -> None:
     """Table, curves, one hand and samples; a changed control redraws this section alone."""
-    with show_errors():
+    with show_errors(), address.show_notes():
         reports, objects = library.pose_reports, library.runs.objects
         groups = pose_groups(places, reports, objects)
         if not groups:
@@ -71,9 +76,8 @@ def pose_section(library: Library, places: Sequence[RunPlace]) -> None:
         with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
             if any(len(group.members) > 1 for group in groups) and not st.toggle(
                 "Mean over seeds",
-                value=True,
-                key="over_seeds",
                 help="Put those together that differ by their seeds alone, with the standard deviation",
+                **address.flag("over_seeds", True, resets=_OF_EVALUATIONS),
             ):
                 groups = pose_groups(places, reports, objects, over_seeds=False)
             groups = _choose_split(groups)
@@ -91,7 +95,7 @@ def pose_section(library: Library, places: Sequence[RunPlace]) -> None:
         with left:
             st.markdown(f"**Joints within a distance of the truth**, {ALIGNMENT_TITLES[alignment]}")
             if compared:
-                st.altair_chart(pck_chart(compared, alignment), key="pck")
+                draw_chart(pck_chart(compared, alignment), key="pck")
         with right:
             group = _choose_one(groups)
             _joint_errors(group, groups, alignment)
@@ -114,10 +118,16 @@ def _choose_split(groups: Sequence[PoseGroup]) -> list[PoseGroup]:
     chosen = st.selectbox(
         "Judged on",
         list(splits),
-        key="split",
-        bind="query-params",
         width=260,
         help="Dataset and split: only what was measured on the same hands can be compared",
+        **address.option(
+            "split",
+            list(splits),
+            next(iter(splits)),
+            given="index",
+            explicit=True,
+            resets=("alignment", *_OF_EVALUATIONS),
+        ),
     )
     return splits[chosen]
 
@@ -125,17 +135,19 @@ def _choose_split(groups: Sequence[PoseGroup]) -> list[PoseGroup]:
 def _choose_alignment(groups: Sequence[PoseGroup]) -> str:
     there = [name for name in ALIGNMENTS if any(name in group.report.curves for group in groups)]
     official = [name for name in OFFICIAL.get(groups[0].report.dataset, ()) if name in there]
-    at_first = (official or there)[0]
-    return st.selectbox(
+
+    def show(name: str) -> str:
+        return ALIGNMENT_TITLES[name] + (" *" if name in official else "")
+
+    alignment: str = st.selectbox(
         "Laid onto the truth by",
         there,
-        index=there.index(at_first),
-        format_func=lambda name: ALIGNMENT_TITLES[name] + (" *" if name in official else ""),
-        key="alignment",
-        bind="query-params",
+        format_func=show,
         width=260,
         help="How predictions are aligned before they are judged; a star: as papers on this dataset report",
+        **address.option("alignment", there, (official or there)[0], show, given="index", explicit=True),
     )
+    return alignment
 
 
 def _columns() -> dict[str, Any]:
@@ -183,11 +195,9 @@ def _choose_compared(groups: Sequence[PoseGroup]) -> list[PoseGroup]:
     chosen = st.multiselect(
         "Curves",
         list(by_title),
-        default=list(by_title)[:_COMPARED_AT_FIRST],
-        key="curves",
-        bind="query-params",
         max_selections=len(SHAPES),
         help="Evaluations whose curves are drawn over each other",
+        **address.some("curves", list(by_title), list(by_title)[:_COMPARED_AT_FIRST], most=len(SHAPES)),
     )
     return [by_title[title] for title in chosen]
 
@@ -197,9 +207,15 @@ def _choose_one(groups: Sequence[PoseGroup]) -> PoseGroup:
     chosen = st.selectbox(
         "Look closer at",
         list(by_title),
-        key="closer",
-        bind="query-params",
         help="Its error joint by joint, and below it its best and worst hands",
+        **address.option(
+            "closer",
+            list(by_title),
+            next(iter(by_title)),
+            given="index",
+            explicit=True,
+            resets=("closer_seed",),
+        ),
     )
     return by_title[chosen]
 
@@ -217,18 +233,19 @@ def _joint_errors(group: PoseGroup, groups: Sequence[PoseGroup], alignment: str)
         "for what the mean pose has there",
     )
     floor = group.report.mean_pose_joints_mm.get(alignment)
-    st.altair_chart(hand_chart(errors, floor, largest), width="content", key="hand")
+    draw_chart(hand_chart(errors, floor, largest), width="content", key="hand")
 
 
 def _samples(group: PoseGroup) -> None:
     """The hands that one evaluation drew, and its files."""
-    st.subheader("Best, median and worst hands")
+    st.header("Best, median and worst hands", anchor=False)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         member = group.members[0]
         if len(group.members) > 1:
             seeds = {f"seed {each.seed}": each for each in group.members}
+            tie = address.option("closer_seed", list(seeds), next(iter(seeds)), given="index")
             help = "The training whose hands are shown"
-            member = seeds[st.selectbox("Of", list(seeds), key="closer_seed", width=160, help=help)]
+            member = seeds[st.selectbox("Of", list(seeds), width=160, help=help, **tie)]
         _downloads(member)
     try:
         picture = (member.place.path / "figures" / "samples.png").read_bytes()
@@ -282,7 +299,7 @@ _ERRORS_3D: Final = {
 
 @st.fragment
 def retrieval_section(library: Library, places: Sequence[RunPlace]) -> None:
-    with show_errors():
+    with show_errors(), address.show_notes():
         reports = retrieval_reports(places, library.runs.objects)
         if not reports:
             st.info("**Retrieval has not been evaluated yet.**", icon=":material/search:")
@@ -315,14 +332,16 @@ def retrieval_section(library: Library, places: Sequence[RunPlace]) -> None:
             st.caption(
                 "None is called best: they are of different numbers of hands, which alone makes a difference."
             )
+        titles = [place.title for place, _ in reports]
+        at_first = next(
+            (place.title for place, each in reports if isinstance(each.get(KEY), dict)), titles[0]
+        )
         title = st.selectbox(
             "Figures of",
-            [place.title for place, _ in reports],
-            index=next((n for n, (_, report) in enumerate(reports) if isinstance(report.get(KEY), dict)), 0),
-            key="retrieval_run",
-            bind="query-params",
+            titles,
             width=320,
             help="The evaluation whose charts are shown",
+            **address.option("retrieval_run", titles, at_first, given="index", explicit=True),
         )
         place, report = next((place, report) for place, report in reports if place.title == title)
         if isinstance(pairs := report.get(KEY), dict):
@@ -336,7 +355,7 @@ def _pairs_3d(pairs: Mapping[str, Any]) -> None:
     charts = {"Mined pairs, between the nearest in 3D and random ones": kind_rows(pairs), **groups}
     if not any(charts.values()):
         return
-    st.subheader("Pairs in 3D")
+    st.header("Pairs in 3D", anchor=False)
     st.caption(
         "Mean joint error of the two hands of a pair, root and scale aligned, and how much of it lies in the "
         "picture and in depth: as distances, so the parts do not add up."
@@ -352,7 +371,7 @@ def _pairs_3d(pairs: Mapping[str, Any]) -> None:
             chart = pairs_chart(rows, largest_mm=max(row["mm"] for row in rows), with_legend=True)
         with sides[number % 2]:
             st.markdown(f"**{title}**")
-            st.altair_chart(chart, key=f"pairs_3d_{number}")
+            draw_chart(chart, key=f"pairs_3d_{number}")
 
 
 def _retrieval_figures(place: RunPlace, report: Mapping[str, Any]) -> None:
@@ -366,9 +385,7 @@ def _retrieval_figures(place: RunPlace, report: Mapping[str, Any]) -> None:
         with sides[number % 2]:
             if caption in charts:
                 st.markdown(f"**{caption}**")
-                st.altair_chart(
-                    charts[caption], key=f"retrieval_{number}", alt=f"{caption}, of {place.title}"
-                )
+                draw_chart(charts[caption], key=f"retrieval_{number}", alt=f"{caption}, of {place.title}")
             else:
                 st.image(pictures[caption].read_bytes(), caption, alt=f"{caption}, of {place.title}")
 
@@ -379,7 +396,7 @@ _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_.-]+")
 @st.fragment
 def experiment_section(library: Library) -> None:
     """The tables of one experiment, as they were last written."""
-    with show_errors():
+    with show_errors(), address.show_notes():
         files = experiment_files(library.home)
         if not files:
             _no_experiment_yet(library)
@@ -387,10 +404,16 @@ def experiment_section(library: Library) -> None:
         name = st.selectbox(
             "Experiment",
             list(files),
-            key="experiment",
-            bind="query-params",
             width=320,
             help="Many runs from one file, summarised in tables",
+            **address.option(
+                "experiment",
+                list(files),
+                next(iter(files)),
+                given="index",
+                explicit=True,
+                resets=[each for each in session.read_params() if each.startswith(_DRAWN)],
+            ),
         )
         results = library.experiments(files[name])
         if results is None:
@@ -421,7 +444,7 @@ def _head(library: Library, name: str, path: Path, results: ExperimentResults) -
     done, failed = results.count("done"), results.count("failed")
     command = library.format_command(f"experiment table {name if _PLAIN_NAME.fullmatch(name) else 'FILE'}")
     age = format_duration(max(0.0, time.time() - path.stat().st_mtime))
-    st.subheader(escape(results.title))
+    st.header(escape(results.title), anchor=False)
     st.markdown(
         f"{done:,} of {len(results.runs):,} runs are done{f', {failed:,} failed' if failed else ''}. "
         f"{LEGEND} :gray[Written {age} ago; `{command}` updates it.]"
@@ -431,7 +454,7 @@ def _head(library: Library, name: str, path: Path, results: ExperimentResults) -
 
 
 def _table(table: Table, number: int) -> None:
-    st.markdown(f"#### {escape(table.title)}")
+    st.markdown(f"### {escape(table.title)}")
     if table.condition:
         st.caption(escape(table.condition))
     st.table(experiment_table(table, escape), width="content", border="horizontal", alt=table.title)
@@ -444,11 +467,11 @@ def _table(table: Table, number: int) -> None:
             "Drawn",
             list(metrics),
             format_func=lambda name: metrics[name].title,
-            key=f"drawn_{number}",
             width=320,
             help="Which number of the table to draw: means, intervals, and each seed as a dot",
+            **address.option(f"{_DRAWN}{number}", list(metrics), name, given="index"),
         )
-    st.altair_chart(experiment_chart(table, metrics[name]), key=f"experiment_{number}")
+    draw_chart(experiment_chart(table, metrics[name]), key=f"experiment_{number}")
 
 
 _POSES: Final = "Poses"
@@ -457,21 +480,20 @@ _EXPERIMENTS: Final = "Experiments"
 
 
 def results(library: Library) -> None:
-    with show_errors():
+    with show_errors(), address.show_notes():
         places = library.runs.places()
         has_any = {
             _POSES: any((place.path / REPORT_FILE).exists() for place in places),
             _RETRIEVAL: any((place.path / RETRIEVAL_FILE).exists() for place in places),
             _EXPERIMENTS: bool(experiment_files(library.home)),
         }
+        at_first = next((kind for kind, has in has_any.items() if has), _POSES)
         kind = st.segmented_control(
             "Results of",
             list(has_any),
-            default=next((kind for kind, has in has_any.items() if has), _POSES),
             required=True,
-            key="of",
-            bind="query-params",
             help="Estimated poses on labelled hands; the index's answers; the papers' tables",
+            **address.option("of", list(has_any), at_first, explicit=True),
         )
         if kind == _POSES:
             pose_section(library, places)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from apps.browser import session
 from apps.browser.components.hand_grid import Card
 from apps.browser.library import Library, encode_thumbnail, stack_thumbnails
-from apps.browser.search.question import Condition, Example, Question, pose_keypoints
+from apps.browser.search.question import Condition, Example, Question, ReadLists, pose_keypoints
 from apps.browser.ui import build_card, describe_payload, shorten_id
 from apps.cli.console import disarm_formula
 from apps.cli.query import Query, draw_montage
@@ -41,22 +41,33 @@ class Answer:
     """If there are no neighbors: the conditions of which each, left out alone, lets hands in."""
 
 
-def answer_question(version: IndexVersion, question: Question, crops: Crops = MappingProxyType({})) -> Answer:
+def read_no_lists(names: tuple[str, ...]) -> frozenset[int]:
+    raise NotThereError(f"no list {names[0]!r}; there is none")
+
+
+def answer_question(
+    version: IndexVersion,
+    question: Question,
+    crops: Crops = MappingProxyType({}),
+    read_lists: ReadLists = read_no_lists,
+) -> Answer:
     """Search a version; ``crops`` are the pictures that poses were found in, where they were found in any.
 
     Raises NotThereError for a hand that the version does not hold; HandsimError for an empty question, and
     for a pose without a picture if the version embeds pictures.
     """
-    vectors = _embed_poses(version, question, crops)
-    neighbors = tuple(_search(version, question, vectors)[0])
+    vectors = embed_poses(version, question, crops)
+    neighbors = tuple(_search(version, question, vectors, read_lists)[0])
     candidates = () if neighbors else question.conditions
     to_relax = [
-        each for each in candidates if _search(version, question.without(each), vectors).is_found.any()
+        each
+        for each in candidates
+        if _search(version, question.without(each), vectors, read_lists).is_found.any()
     ]
     return Answer(version.info.name, neighbors, tuple(to_relax))
 
 
-def _embed_poses(version: IndexVersion, question: Question, crops: Crops) -> dict[Pose, NDArray[np.float32]]:
+def embed_poses(version: IndexVersion, question: Question, crops: Crops) -> dict[Pose, NDArray[np.float32]]:
     """A vector [D] for each pose that is asked about."""
     poses = question.poses
     if not poses:
@@ -70,9 +81,12 @@ def _embed_poses(version: IndexVersion, question: Question, crops: Crops) -> dic
 
 
 def _search(
-    version: IndexVersion, question: Question, vectors: Mapping[Pose, NDArray[np.float32]]
+    version: IndexVersion,
+    question: Question,
+    vectors: Mapping[Pose, NDArray[np.float32]],
+    read_lists: ReadLists,
 ) -> Neighbors:
-    k, options = min(question.k, len(version)), question.options()
+    k, options = min(question.k, len(version)), question.options(read_lists)
     if question.hand is not None:
         return version.search_hands([question.hand], k, other_video=question.other_video, options=options)
     if question.pose is not None:
@@ -137,7 +151,7 @@ def build_query_cards(library: Library, pool: Pool, version: IndexVersion, quest
             lines = describe_payload(version.payloads([example])[0])
         except NotThereError:
             lines = ("not in this index",)
-        lines = (format_hand_id(example), *lines)
+        lines = (*lines, format_hand_id(example))
         cards.append(build_card(library, pool, example, title, lines, liked=liked))
     return cards
 

@@ -11,8 +11,10 @@ from typing import Final
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from apps.browser import session
+from apps.browser import address, session
 from apps.browser.components.hand_grid import Card, hand_grid
+from apps.browser.components.heading import heading
+from apps.browser.components.sheet import sheet, sheet_button
 from apps.browser.components.skeleton_editor import skeleton_editor
 from apps.browser.library import UPLOAD_LIMIT_MB, Library, encode_thumbnail
 from apps.browser.search.answer import (
@@ -29,7 +31,7 @@ from apps.browser.search.answer import (
     to_csv,
     to_png,
 )
-from apps.browser.search.controls import draw_controls
+from apps.browser.search.controls import draw_controls, read_question
 from apps.browser.search.question import (
     PRESETS,
     Condition,
@@ -38,7 +40,7 @@ from apps.browser.search.question import (
     make_preset,
     quantise_keypoints,
 )
-from apps.browser.session import SEARCH_PATH, show_on_map
+from apps.browser.session import show_on_map
 from apps.browser.tray.choosing import make_chooser
 from apps.browser.ui import build_card, describe_payload, escape, show_errors
 from apps.cli.query import check_hands
@@ -46,15 +48,15 @@ from handsim.detection import DetectedHand
 from handsim.english import describe_distance, describe_place, pluralize
 from handsim.errors import HandsimError, NotThereError, UnusableError
 from handsim.hand import format_hand_id, parse_hand_id
+from handsim.lists import HandLists
 from handsim.pool import Pool
 from index import IndexVersion
 
-_WAY: Final = "start_way"
 _ID: Final = "start_id"
 _PRESET: Final = "start_preset"
 _UPLOAD: Final = "start_upload"
 _SEARCHED_UPLOAD: Final = "start_searched_upload"
-_SKELETONS: Final = "search_skeletons"
+_SKELETONS: Final = "skeletons"
 _PER_VIDEO: Final = "search_per_video"
 _DISTANCE_HELP: Final = (
     "distance: between two hands in the index's embedding. nearer than: the share of random pairs of hands "
@@ -80,6 +82,8 @@ _CONDITION_TITLES: Final[dict[Condition, str]] = {
     "one_per_video": "one per video",
     "sources": "the source",
     "labels": "the label",
+    "lists": "the list",
+    "not_lists": "the list that is left out",
     "side": "the side",
     "max_distance": "the distance limit",
     "diversity": "diversity",
@@ -101,7 +105,7 @@ def _draw_start(library: Library) -> None:
         "Camera": _draw_camera,
         "Pose": _draw_pose,
     }
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+    with address.show_notes(), st.container(horizontal=True, vertical_alignment="bottom"):
         st.button(
             "Random hand",
             icon=":material/casino:",
@@ -119,8 +123,8 @@ def _draw_start(library: Library) -> None:
         way = st.segmented_control(
             "Or start from",
             list(ways),
-            key=_WAY,
             help="A hand's id, a photograph, the camera, or a pose that you draw",
+            **address.option("start", list(ways), None),
         )
     if way is not None:
         with st.container(border=True):
@@ -206,7 +210,7 @@ def _choose_hand(library: Library, upload: UploadedFile | None) -> None:
             cards,
             key="start_hands",
             label="Hands found in the picture",
-            on_pick=lambda number: session.ask(session.read_question().with_pose(poses[number % len(poses)])),
+            on_pick=lambda number: _go_to(session.read_question().with_pose(poses[number % len(poses)])),
             compact=True,
             verb="Search from this hand",
         )
@@ -274,11 +278,8 @@ def _ask_preset() -> None:
 def _draw_results(library: Library) -> None:
     if text := st.session_state.pop(_TOAST, None):
         st.toast(text, icon=":material/info:")
-    with show_errors():
-        question = session.read_question()
-        session.save_address(SEARCH_PATH)
-        for note in session.read_notes():
-            st.warning(escape(note), icon=":material/link_off:")
+    with show_errors(), address.show_notes():
+        question = read_question(library)
         with library.open_version() as version:
             pool = library.open_pool()
             _draw_trail(library, pool)
@@ -301,10 +302,10 @@ def _draw_trail(library: Library, pool: Pool) -> None:
             build_trail_cards(library, pool, trail),
             key="search_trail_grid",
             label="What was asked before, oldest first",
-            on_pick=lambda place: session.ask(trail[place % len(trail)]),
+            on_pick=lambda place: _go_to(trail[place % len(trail)]),
             skeletons=False,
             compact=True,
-            verb="Go back to step",
+            verb="Go back to this step",
         )
 
 
@@ -329,32 +330,43 @@ def _draw_examples(library: Library, pool: Pool, version: IndexVersion, question
         ],
         key="search_beginnings_grid",
         label="Hands to begin with",
-        on_pick=lambda hand: session.ask(question.with_hand(hand)),
+        on_pick=lambda hand: _go_to(question.with_hand(hand)),
         chooser=make_chooser(library),
     )
 
 
+def _go_to(question: Question) -> None:
+    """Answer a question that somebody chose: its results get the focus."""
+    session.ask(question)
+    session.go_to_results()
+
+
 def _draw_query(library: Library, pool: Pool, version: IndexVersion, question: Question) -> None:
-    hand_grid(
-        build_query_cards(library, pool, version, question),
-        key="search_query",
-        label="What is asked about",
-        on_mark=(lambda card, like: _mark(question, example_of_card(question, card), like))
-        if question.like
-        else None,
-        skeletons=_shows_skeletons(),
-        compact=len(question.like) + len(question.unlike) > 1,
-    )
-    if question.hand is not None:
+    with st.container(key="search_asked"):
+        hand_grid(
+            build_query_cards(library, pool, version, question),
+            key="search_query",
+            label="What is asked about",
+            on_mark=(lambda card, like: _mark(question, example_of_card(question, card), like))
+            if question.like
+            else None,
+            skeletons=_shows_skeletons(),
+            compact=len(question.like) + len(question.unlike) > 1,
+            strip=True,
+        )
         st.button(
             "On the map",
             key="search_on_map",
             icon=":material/map:",
             on_click=show_on_map,
             args=(question,),
-            help="Show where this hand lies among all poses",
+            help="Show where the query and its results lie among all poses",
         )
-    draw_controls(question, pool)
+        active = len(question.conditions)
+        sheet_button("conditions", f"Conditions · {active}" if active else "Conditions")
+    with sheet("conditions"):
+        draw_controls(question, pool, tuple(HandLists(library.home.lists).names()))
+        st.toggle("Skeletons", help="Draw the 21 joints over each crop", **address.flag(_SKELETONS, True))
 
 
 def _draw_answer(library: Library, pool: Pool, version: IndexVersion, question: Question) -> None:
@@ -365,7 +377,7 @@ def _draw_answer(library: Library, pool: Pool, version: IndexVersion, question: 
         _tell_unknown(library, pool, version, question, unknown)
         return
     crops = find_crops(question)
-    answer = answer_question(version, question, crops)
+    answer = answer_question(version, question, crops, library.read_lists)
     stacks = stack_by_video(answer.neighbors)
     shown = stacks if question.stacked else [(neighbor, 0) for neighbor in answer.neighbors]
     pairs = library.find_random_pairs(version)
@@ -384,17 +396,17 @@ def _draw_answer(library: Library, pool: Pool, version: IndexVersion, question: 
         for neighbor, more in shown
     ]
     took_ms = (time.perf_counter() - started) * 1000
-    with st.container(horizontal=True, vertical_alignment="center"):
-        count = len(answer.neighbors)
-        videos = f" of {pluralize(len(stacks), 'video')}, nearest first" if count else ""
-        st.markdown(
-            f"**{pluralize(count, 'hand') if count else 'No hand'}**{videos} "
-            f":gray[· {took_ms:,.0f} ms · index {answer.version}]",
-            help=_DISTANCE_HELP,
-        )
+    count = len(answer.neighbors)
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
+        with st.container(width="content", gap=None, key="search_summary"):
+            found = f"{pluralize(count, 'hand')} of {pluralize(len(stacks), 'video')}" if count else "No hand"
+            heading(found, key="search_found", level=2, turn=session.results_turn(), width="content")
+            st.caption(
+                f"{'nearest first · ' if count else ''}{took_ms:,.0f} ms · index {answer.version}",
+                help=_DISTANCE_HELP,
+            )
         if len(stacks) < count or question.one_per_video or not question.stacked:
             _choose_per_video(question)
-        st.toggle("Skeletons", value=True, key=_SKELETONS, help="Draw the 21 joints over each crop")
         if count:
             _draw_downloads(library, pool, question, crops, answer)
     if not count:
@@ -404,7 +416,7 @@ def _draw_answer(library: Library, pool: Pool, version: IndexVersion, question: 
         cards,
         key="search_results",
         label="Answers, nearest first",
-        on_pick=lambda hand: session.ask(question.with_hand(hand)),
+        on_pick=lambda hand: _go_to(question.with_hand(hand)),
         on_mark=lambda hand, like: _mark(question, hand, like),
         skeletons=_shows_skeletons(),
         chooser=make_chooser(library),
@@ -454,7 +466,7 @@ def _tell_unknown(
 
 
 def _shows_skeletons() -> bool:
-    return bool(st.session_state.get(_SKELETONS, True))
+    return address.is_on(_SKELETONS, True)
 
 
 def _mark(question: Question, example: Example, like: bool) -> None:

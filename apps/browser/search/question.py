@@ -27,7 +27,19 @@ _POSE_LIMIT: Final = 10 * _POSE_STEPS
 
 Example = int | tuple[int, ...]
 """What a question can be about: a hand of the index, or a pose as in `Question.pose`."""
-Condition = Literal["other_video", "one_per_video", "sources", "labels", "side", "max_distance", "diversity"]
+Condition = Literal[
+    "other_video",
+    "one_per_video",
+    "sources",
+    "labels",
+    "lists",
+    "not_lists",
+    "side",
+    "max_distance",
+    "diversity",
+]
+ReadLists = Callable[[tuple[str, ...]], frozenset[int]]
+"""Gives the hands of named lists, see `HandLists.union`."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +67,10 @@ class Question:
     """Only from these collections; empty: from all."""
     labels: tuple[str, ...] = ()
     """Only with these labels; empty: with any."""
+    lists: tuple[str, ...] = ()
+    """Only hands of one of these named lists; empty: whatever lists they are on."""
+    not_lists: tuple[str, ...] = ()
+    """No hand of these lists."""
     side: Side | None = None
     """Only of this side, the subject's own."""
     max_distance: float | None = None
@@ -85,7 +101,7 @@ class Question:
                     f"A pose is {2 * JOINT_COUNT} numbers from {-_POSE_LIMIT} to {_POSE_LIMIT}, "
                     "in thousandths of the crop's width"
                 )
-        self.options()
+        self.options(lambda names: frozenset())
 
     @property
     def subject(self) -> tuple[object, ...]:
@@ -128,11 +144,14 @@ class Question:
     def without(self, condition: Condition) -> "Question":
         return replace(self, **{condition: _NEUTRAL[condition]})  # type: ignore[arg-type]  # of its type
 
-    def options(self) -> SearchOptions:
+    def options(self, read_lists: ReadLists) -> SearchOptions:
+        """How to search; raises HandsimError for a list that is not there, or that holds no hand."""
         selection = Filter(
             sources=self.sources or None,
             labels=self.labels or None,
             sides=None if self.side is None else (self.side,),
+            hands=read_lists(self.lists) if self.lists else None,
+            not_hands=read_lists(self.not_lists) if self.not_lists else None,
         )
         return SearchOptions(
             filter=None if selection == Filter() else selection,
@@ -222,6 +241,8 @@ _NEUTRAL: Final[dict[Condition, object]] = {
     "one_per_video": False,
     "sources": (),
     "labels": (),
+    "lists": (),
+    "not_lists": (),
     "side": None,
     "max_distance": None,
     "diversity": 0.0,
@@ -300,6 +321,8 @@ _CODECS: Final[dict[str, _Codec]] = {
     "one_per_video": _FLAG,
     "sources": _NAMES,
     "labels": _NAMES,
+    "lists": _NAMES,
+    "not_lists": _NAMES,
     "side": (str, {str(side): side for side in SIDES}.__getitem__),
     "max_distance": (str, float),
     "diversity": (str, float),

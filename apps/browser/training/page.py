@@ -6,6 +6,8 @@ from typing import Any, Final
 import pyarrow as pa
 import streamlit as st
 
+from apps.browser import address
+from apps.browser.charts import draw_chart
 from apps.browser.library import Library
 from apps.browser.training.curves import LOSS, Panel, Points, curve_chart, last_step, panel_table, panels
 from apps.browser.training.runs import BUDGET_BYTES, RunRecord, State, run_figures
@@ -84,6 +86,8 @@ _LIVE_S: Final = 2
 _TABLE_S: Final = 5
 _IDLE_S: Final = 30
 _FIGURES_S: Final = 10
+_SCALES: Final = ("linear", "logarithmic")
+_MOST_SMOOTHING: Final = 0.99
 _MOST_RUNS: Final = 8
 """As many as there are colours and dashes."""
 _ROWS_SEEN: Final = 6
@@ -96,7 +100,7 @@ _BORDER_PX: Final = 1
 
 def training(library: Library) -> None:
     """All runs in a table, below it the curves and pictures of those that are chosen."""
-    with show_errors():
+    with show_errors(), address.show_notes():
         records = library.runs.records()
         if not records:
             st.fragment(_no_run_yet, run_every=_TABLE_S)(library)
@@ -164,20 +168,21 @@ def _choose_runs(records: Sequence[RunRecord]) -> list[RunRecord]:
     """The runs in the address, in the order in which they were chosen; at first those that are running."""
     by_title = {record.place.title: record for record in records}
     running = [record.place.title for record in records if record.state == "running"]
+    at_first = (running or list(by_title))[: 3 if running else 1]
     chosen = st.multiselect(
         "Runs to compare",
         list(by_title),
-        default=(running or list(by_title))[: 3 if running else 1],
-        key="run",
-        bind="query-params",
         max_selections=_MOST_RUNS,
         help="Their curves are drawn over each other; the address names them, so that a link shows the same",
+        **address.some(
+            "run", list(by_title), at_first, most=_MOST_RUNS, resets=("figures_run", "figure_step")
+        ),
     )
     return [by_title[title] for title in chosen]
 
 
 def _curves(library: Library, titles: Sequence[str], live: bool) -> None:
-    with show_errors():
+    with show_errors(), address.show_notes():
         by_title = {record.place.title: record for record in library.runs.records(titles=titles)}
         if any(title not in by_title for title in titles):
             st.rerun()  # a run was removed: the choice is made again without it
@@ -203,7 +208,9 @@ def _curves(library: Library, titles: Sequence[str], live: bool) -> None:
             _draw(main.pop(0), curves, logarithmic, smoothing, is_first=True)
         _grid(main, curves, logarithmic, smoothing)
         if others and st.toggle(
-            "All numbers", key="all_numbers", help="Also draw the parts of the loss and what else was written"
+            "All numbers",
+            help="Also draw the parts of the loss and what else was written",
+            **address.flag("all_numbers", False),
         ):
             _grid(others, curves, logarithmic, smoothing)
 
@@ -212,24 +219,20 @@ def _choose_scale() -> tuple[bool, float]:
     with st.container(horizontal=True, vertical_alignment="top", gap="large"):
         scale = st.segmented_control(
             "Scale",
-            ["linear", "logarithmic"],
-            default="linear",
+            _SCALES,
             required=True,
-            key="scale",
-            bind="query-params",
             help="Of the upright axes; shares of time stay linear",
+            **address.option("scale", _SCALES, _SCALES[0]),
         )
         smoothing = st.slider(
             "Smoothing",
             0.0,
-            0.99,
-            0.0,
-            0.01,
-            key="smoothing",
-            bind="query-params",
+            _MOST_SMOOTHING,
+            step=0.01,
             width=260,
             help="How much of what came before is in each point (exponential mean); the numbers "
             "themselves stay, faint",
+            **address.number("smoothing", 0.0, _MOST_SMOOTHING, 0.0),
         )
     return scale == "logarithmic", smoothing
 
@@ -267,26 +270,31 @@ def _draw(
         last_step=last_step(curves),
         is_first=is_first,
     )
-    st.altair_chart(chart, key=f"panel_{panel.metric}")
+    draw_chart(chart, key=f"panel_{panel.metric}")
 
 
 def _figures(library: Library, titles: Sequence[str]) -> None:
     """The figures of one of the runs: the latest one, until a visitor chooses an earlier one."""
-    with show_errors():
+    with show_errors(), address.show_notes():
         places = {place.title: place for place in library.runs.places()}
         figures = {title: run_figures(places[title].path) for title in titles if title in places}
         with_figures = [title for title, steps in figures.items() if steps]
         if not with_figures:
             return
-        st.subheader("What it is trained on")
+        st.header("What it is trained on", anchor=False)
         with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
             title = with_figures[0]
             if len(with_figures) > 1:
                 title = st.selectbox(
-                    "Run", with_figures, key="figures_run", width=320, help="Whose figures to show"
+                    "Run",
+                    with_figures,
+                    width=320,
+                    help="Whose figures to show",
+                    **address.option(
+                        "figures_run", with_figures, title, given="index", resets=("figure_step",)
+                    ),
                 )
-            steps = list(figures[title])
-            step = _choose_step(steps, key=f"figure_step_{title}")
+            step = _choose_step(list(figures[title]))
         try:
             picture = figures[title][step].read_bytes()
         except OSError:
@@ -296,21 +304,16 @@ def _figures(library: Library, titles: Sequence[str]) -> None:
         st.image(picture, escape(caption), alt=f"What it is trained on: {caption}")
 
 
-def _choose_step(steps: Sequence[int], key: str) -> int:
+def _choose_step(steps: Sequence[int]) -> int:
+    """Without a step in the address it is the last one, which follows the training."""
     if len(steps) == 1:
         return steps[0]
-    latest = f"{key}_latest"
-    chosen = st.session_state.get(key)
-    if chosen not in steps or chosen == st.session_state.get(latest):
-        st.session_state[key] = steps[-1]
-    st.session_state[latest] = steps[-1]
     step: int = st.select_slider(
         "Step",
         steps,
-        st.session_state[key],
-        key=key,
         format_func=lambda step: f"{step:,}",
         width=420,
         help="When the figure was drawn; at its end the slider follows the training",
+        **address.option("figure_step", steps, steps[-1], given="value"),
     )
     return step

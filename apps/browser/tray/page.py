@@ -6,8 +6,8 @@ from typing import Final
 import streamlit as st
 
 from apps.browser import session
+from apps.browser.access import check_may_manage, find_refusal
 from apps.browser.components.tray import tray_hands
-from apps.browser.index.overview import READ_ONLY
 from apps.browser.library import Library
 from apps.browser.search.question import MAX_EXAMPLES, Question
 from apps.browser.tray.choosing import (
@@ -71,9 +71,13 @@ def draw_tray(library: Library) -> None:
         )
 
 
-def _change(library: Library, change: Callable[[Tray, HandLists], str | None]) -> None:
+def _change(
+    library: Library, change: Callable[[Tray, HandLists], str | None], writes_list: bool = False
+) -> None:
     """A button's work; what it returns, or its error, is shown as a toast when the tray is drawn again."""
     try:
+        if writes_list:
+            check_may_manage(library)
         st.session_state[_TOAST] = change(my_tray(library), HandLists(library.home.lists))
     except (HandsimError, OSError) as error:
         st.session_state[_TOAST] = escape(str(error))
@@ -108,8 +112,9 @@ def _undo(tray: Tray, lists: HandLists) -> str | None:
 
 
 def _draw_lists(library: Library, tray: Tray, lists: HandLists, names: list[str]) -> None:
-    if not library.settings.actions:
-        st.caption(f"{escape(READ_ONLY)}. So no list can be written.")
+    refusal = find_refusal(library)
+    if refusal is not None:
+        st.caption(f"{escape(refusal)}. So no list can be written.")
     elif len(tray):
         st.text_input("Name", key=_NAME, placeholder="thumbs-up", help="Letters, digits and ._-")
         st.text_input("Note", key=_NOTE, placeholder="what they have in common")
@@ -117,19 +122,19 @@ def _draw_lists(library: Library, tray: Tray, lists: HandLists, names: list[str]
             f"Save {pluralize(len(tray), 'hand')} as a list",
             type="primary",
             on_click=_change,
-            args=(library, _save),
+            args=(library, _save, True),
         )
     if not names:
         return
     st.selectbox("List", names, key=_LIST)
     with st.container(horizontal=True):
-        if library.settings.actions and len(tray):
+        if refusal is None and len(tray):
             st.button(
                 "Add to it",
                 on_click=_change,
-                args=(library, lambda tray, lists: _add(tray, lists, _chosen())),
+                args=(library, lambda tray, lists: _add(tray, lists, _chosen()), True),
             )
-            st.button("Take off it", on_click=_change, args=(library, _take_off_list))
+            st.button("Take off it", on_click=_change, args=(library, _take_off_list, True))
         st.button("Choose its hands", on_click=_change, args=(library, _choose_list))
     show_command(library.format_command(f"list show {_chosen()}"))
 
@@ -173,14 +178,14 @@ def _draw_leaving_out(library: Library, tray: Tray, lists: HandLists) -> None:
     )
     show_command(library.format_command(f"pretrain simhand --exclude-list {LEFT_OUT}"))
     show_command(library.format_command(f"mine --exclude-list {LEFT_OUT} --out pairs.parquet"))
-    if not library.settings.actions:
-        st.caption(f"{escape(READ_ONLY)}. So no list can be written.")
+    if refusal := find_refusal(library):
+        st.caption(f"{escape(refusal)}. So no list can be written.")
         return
     st.button(
         f"Add {pluralize(len(tray), 'hand')} to {LEFT_OUT}",
         type="primary",
         on_click=_change,
-        args=(library, lambda tray, lists: _add(tray, lists, LEFT_OUT)),
+        args=(library, lambda tray, lists: _add(tray, lists, LEFT_OUT), True),
     )
 
 

@@ -1,5 +1,6 @@
 """The browser on a small home, drawn without a web browser."""
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -37,6 +38,13 @@ def address(page: AppTest) -> dict[str, str]:
 
 def press(page: AppTest, label: str) -> None:
     next(button for button in page.button if button.label == label).click().run()
+
+
+def read_heading(page: AppTest, key: str) -> str:
+    """The text of a `heading`."""
+    shown = [json.loads(each.proto.json or "{}") for each in page.get("bidi_component")]
+    (text,) = (data["text"] for data in shown if data.get("name") == key)
+    return str(text)
 
 
 @pytest.fixture(autouse=True)

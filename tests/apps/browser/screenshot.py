@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from apps.browser.jobs import JobReporter
 from apps.browser.map.build import make_map
-from apps.browser.map.pose_map import map_file, maps_folder, write_map_file
+from apps.browser.map.pose_map import find_map_file, maps_folder, store_map
 from apps.browser.serve import run_server
 from handsim.errors import NotThereError
 from handsim.hand import format_hand_id
@@ -66,7 +66,7 @@ def main() -> None:
     hand = format_hand_id(int(pool.hand_ids[pool.labels.values().index(_SHAPE)]))
     pages = {  # name: its address, and what is on it once it is drawn
         "search": (f"?hand={hand}&one_per_video=yes", ".grid[aria-label^=Answers] img >> nth=23"),
-        "map": ("map", "canvas"),
+        "map": (f"map?hand={hand}&groups=true", ".stage[data-lit='24']"),
         "mining": ("mining", ".grid[aria-label^='Pairs of'] img >> nth=11"),
         "results": ("results", "[data-testid=stImage], [data-testid=stVegaLiteChart]"),
         "index": ("index", "text=Searches use version"),
@@ -86,9 +86,10 @@ def main() -> None:
 
 def _ensure_map(home: Home) -> None:
     with open_catalog(home.index) as catalog, catalog.current() as version:
-        file = map_file(maps_folder(home), version.info)
-        if not file.exists():
-            write_map_file(make_map(version, JobReporter(home.jobs / "map", "map")), file)
+        if find_map_file(maps_folder(home), version.info) is None:
+            store_map(
+                make_map(version, JobReporter(home.jobs / "map", "map")), maps_folder(home), version.info
+            )
 
 
 def _save(page: Page, file: Path) -> None:

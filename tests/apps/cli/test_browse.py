@@ -115,6 +115,6 @@ def test_a_place_where_no_server_can_listen_is_refused_in_one_line(capsys: Captu
 
 
 def test_settings_survive_the_command_line() -> None:
-    all_set = BrowserSettings(Path("h"), "http://server:6333", Path("m.task"), actions=False)
+    all_set = BrowserSettings(Path("h"), "http://server:6333", Path("m.task"), actions=False, folders=True)
     for settings in (BrowserSettings(Path("/a home")), all_set):
         assert BrowserSettings.from_arguments(settings.to_arguments()) == settings

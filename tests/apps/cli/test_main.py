@@ -12,10 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from apps.browser.map.pose_map import find_map_file, maps_folder, read_map_file
 from apps.cli import COMMANDS, main
 from apps.cli.main import make_parser, shared_options
 from apps.extras import EXTRAS, explain_missing_library
 from handsim import Pool, PoolWriter
+from handsim.home import Home
+from index import open_catalog
 from tests.apps.commands import Capture, pick_hand, run_ok, run_python, run_refused
 from tests.handsim.builders import add_hands, write_picture
 
@@ -238,6 +241,10 @@ def test_the_demo_ends_in_a_report_that_stands_alone(
     assert "browse --home handsim-demo" in printed
     for file in ("pairs.parquet", "runs/retrieval/retrieval.json"):
         assert (home / file).exists()
+    info = open_catalog(home / "index").current_info()
+    map_file = find_map_file(maps_folder(Home(home)), info)  # where the browser looks
+    assert map_file is not None
+    assert len(read_map_file(map_file)) == 30
     page = (home / "report.html").read_text()
     assert "<b>30</b><span>hands in 6 videos</span>" in page
     assert len(re.findall(r'<img alt="[^"]+" src="data:image/(?:png|jpeg);base64,', page)) == 4

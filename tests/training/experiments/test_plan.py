@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from handsim.errors import HandsimError
+from handsim.lists import HandLists
 from tests.training.experiments.builders import (
     CONTENT,
     SHORT,
@@ -239,6 +240,28 @@ def test_homes_and_folders_are_identified_by_their_paths() -> None:
         shared_kinds(steps("hands2", "set")) == ["evaluate"] * 2 + ["finetune"] * 2
     )  # from scratch, two seeds
     assert shared_kinds(steps("hands", "set2")) == ["index"] + ["pretrain"] * 6  # which has seen no dataset
+
+
+def test_a_list_that_changed_is_another_training(tmp_path: Path) -> None:
+    """In the order in which its hands were added it is the same one."""
+    lists = HandLists(tmp_path / "lists")
+    data = {**SHORT["data"], "pools": {"mine": {"home": str(tmp_path)}}}
+    content = merge_settings({**SHORT, "data": data}, nested("base.pretrain.pairs.exclude_list", "left-out"))
+
+    def keys() -> dict[Kind, set[str]]:
+        return keys_of(content)
+
+    absent = keys()
+    lists.create("left-out", [3, 7])
+    there = keys()
+    lists.remove("left-out", [3])
+    fewer = keys()
+    lists.add("left-out", [3])
+    assert keys() == there
+    assert len({frozenset(each["pretrain"]) for each in (absent, there, fewer)}) == 3
+    assert absent["index"] == there["index"] == fewer["index"]
+    lists.create("of no run", [5])
+    assert keys() == there
 
 
 def test_subsets_of_a_pool_share_the_whole_pool() -> None:

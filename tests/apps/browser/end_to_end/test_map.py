@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from playwright.sync_api import Browser, Locator, Page, WebSocket, expect
 
+from handsim import Pool
 from tests.apps.browser.end_to_end.test_search import answers, centre
 from tests.apps.commands import pick_hand
 
@@ -77,9 +78,9 @@ def test_pointing_shows_the_crop_and_a_click_searches(page: Page, site: str) -> 
     x, y = find_hand(page, page.mouse.move)
     expect(tip(page).locator("img")).to_be_visible()
     expect(tip(page)).to_contain_text("to another video")
-    points = re.compile(rb'"points": ?"[A-Za-z0-9+/=]+"')
-    assert sum(bool(points.search(frame)) for frame in received[:before]) == 1
-    assert not any(points.search(frame) for frame in received[before:])  # they were sent once
+    points = b"Map of 60 hands"  # in the line before them
+    assert sum(points in frame for frame in received[:before]) == 1
+    assert not any(points in frame for frame in received[before:])  # they were sent once
     page.mouse.move(2, 2)
     expect(tip(page)).to_be_hidden()
     page.mouse.move(x, y)
@@ -106,14 +107,18 @@ def test_wheel_buttons_keys_and_drags_move_the_view(page: Page, site: str) -> No
     page.locator("canvas.face").press("+")
     expect(stage(page)).to_have_attribute("data-zoom", "1.60")
     moved = wait_for_redraw(page, "")
-    page.locator("canvas.face").press("ArrowLeft")
+    page.locator("canvas.face").press("Shift+ArrowLeft")
     moved = wait_for_redraw(page, moved)
     page.mouse.move(x, y)
     page.mouse.down()
     page.mouse.move(x + 120, y + 40, steps=5)
     page.mouse.up()
     wait_for_redraw(page, moved)
-    expect(page).to_have_url(f"{site}/map")  # a drag is no click
+    expect(page).to_have_url(re.compile(r"/map\?view=[0-9._-]+_1\.60$"))  # a drag is no click
+    page.reload()
+    expect(stage(page)).to_have_attribute("data-zoom", "1.60")
+    page.get_by_role("button", name="Show the whole map").click()
+    expect(page).to_have_url(f"{site}/map")
 
 
 def test_an_outline_shows_its_hands_together(page: Page, site: str) -> None:
@@ -122,6 +127,8 @@ def test_an_outline_shows_its_hands_together(page: Page, site: str) -> None:
     draw_around_all(page)
     page.keyboard.up("Shift")
     expect(selected(page)).to_have_count(60)
+    expect(page.get_by_text("60 hands of 12 videos")).to_be_visible()
+    page.reload()
     expect(page.get_by_text("60 hands of 12 videos")).to_be_visible()
     page.get_by_role("button", name="Close").click()
     expect(selected(page)).to_have_count(0)
@@ -152,6 +159,41 @@ def test_a_key_of_the_legend_highlights_its_hands(page: Page, site: str) -> None
     expect(key).to_have_attribute("aria-pressed", "true")
 
 
+def test_an_entry_of_the_legend_is_a_condition_also_of_search(page: Page, site: str, home: Path) -> None:
+    rights = 60 - int(Pool.open(home / "pool").is_left.sum())
+    open_map(page, f"{site}/map?colour=Side")
+    right, left = (page.locator(f".key[data-name='{side}']") for side in ("right", "left"))
+    right.click()
+    expect(right).to_have_attribute("aria-pressed", "true")
+    expect(page.get_by_text(f"{rights} of 60 hands")).to_be_visible()
+    expect(stage(page)).to_have_attribute("data-shown", str(rights))
+    left.press("Enter")
+    expect(page).to_have_url(re.compile("side=left"))
+    expect(right).to_have_attribute("aria-pressed", "false")
+    page.get_by_role("link", name="Search").click()
+    expect(page).to_have_url(f"{site}/?side=left")
+    page.get_by_role("link", name="Map").click()
+    expect(left).to_have_attribute("aria-pressed", "true")
+    left.press("Enter")
+    expect(stage(page)).to_have_attribute("data-shown", "60")
+
+
+def test_hands_are_reached_and_searched_from_by_keyboard(page: Page, site: str) -> None:
+    open_map(page, f"{site}/map")
+    face = page.locator("canvas.face")
+    face.press("ArrowRight")  # to the middle of the view
+    expect(stage(page)).to_have_attribute("data-hovered", re.compile(r"\d"))
+    expect(page.locator(".said")).to_contain_text("to another video")
+    first = page.locator(".said").inner_text()
+    face.press("ArrowRight")
+    expect(page.locator(".said")).not_to_have_text(first)
+    face.press("x")
+    expect(page.get_by_text("1 hand chosen")).to_be_visible()
+    begins = tip(page).locator("b").inner_text().rstrip("…")
+    face.press("Enter")
+    expect(page).to_have_url(re.compile(rf"/\?hand={begins}[0-9a-f]{{8}}$"))
+
+
 def test_the_hand_of_a_question_is_marked_and_the_way_back_leads_to_all_of_it(
     page: Page, site: str, home: Path
 ) -> None:
@@ -161,6 +203,7 @@ def test_the_hand_of_a_question_is_marked_and_the_way_back_leads_to_all_of_it(
     page.get_by_role("button", name="On the map").click()
     expect(page).to_have_url(re.compile(rf"/map\?hand={pick_hand(home)}"))
     expect(page.locator(".legend > *").first).to_be_visible()
+    expect(stage(page)).to_have_attribute("data-lit", "7")  # its answer
     wait_for_redraw(page, without)
     page.go_back()
     expect(page).to_have_url(f"{site}/?hand={pick_hand(home)}&k=7&stacked=no")

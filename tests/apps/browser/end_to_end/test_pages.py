@@ -87,6 +87,7 @@ def test_open_pages_follow_the_index(chromium: Browser, page: Page, own_home: Pa
         dialog.get_by_label("m", exact=True).press("Enter")
         dialog.get_by_role("button", name="Build", exact=True).click()
         expect(state).to_contain_text("v0002", timeout=120_000)  # by itself
+        expect(page.get_by_role("heading", name="v0002 · current")).to_be_visible()
         assert open_catalog(own_home / "index").info("v0002").settings.m == 8
         searching = other.new_page()
         searching.goto(f"{served.url}/?hand={pick_hand(own_home)}")
@@ -94,6 +95,7 @@ def test_open_pages_follow_the_index(chromium: Browser, page: Page, own_home: Pa
         page.get_by_role("button", name="Roll back to v0001").click()
         dialog.get_by_role("button", name="Roll back", exact=True).click()
         expect(state).to_contain_text("v0001")
+        expect(page.get_by_role("heading", name="v0001 · current")).to_be_visible()
         answers(searching).first.locator("button.frame").click()
         expect(searching.get_by_text("index v0001")).to_be_visible()
         (own_home / "index").rename(own_home / "away")

@@ -88,7 +88,7 @@ def test_marks_search_for_more_like_some_and_less_like_others(page: Page, site: 
     answers(page).nth(1).get_by_role("button", name="More like").click()
     expect(page).to_have_url(re.compile(f"like={pick_hand(home)}.{more}"))
     expect(query(page)).to_have_count(2)
-    page.get_by_role("button", name=f"Less like hand {less}").click()
+    page.locator(f"[data-hand='{less}'] .less").click()
     expect(page).to_have_url(re.compile(f"unlike={less}"))
     expect(query(page)).to_have_count(3)
     expect(query(page).nth(2)).to_contain_text("Unlike")
@@ -206,9 +206,9 @@ def test_a_photograph_of_a_hand_is_searched_with(page: Page, site: str, home: Pa
     expect(page).to_have_url(re.compile("pose="))
     # It is an example as hands are, and a reload shows what it was.
     more, less = hand_of(answers(page).nth(1)), hand_of(answers(page).nth(8))
-    page.get_by_role("button", name=f"More like hand {more}").click()
+    page.locator(f"[data-hand='{more}'] .more").click()
     expect(query(page)).to_have_count(2)
-    page.get_by_role("button", name=f"Less like hand {less}").click()
+    page.locator(f"[data-hand='{less}'] .less").click()
     expect(query(page)).to_have_count(3)
     for example in (more, less):
         expect(answers(page).locator(f"[aria-label*='{example}']")).to_have_count(0)

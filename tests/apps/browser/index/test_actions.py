@@ -65,7 +65,7 @@ def test_versions_that_nobody_needs_are_removed(mine: Library) -> None:
     Path(mine.home.index, ".building").mkdir()
     left = read_overview(mine)
     assert "Left by processes that ended: .building (unfinished)." in findings(left)[0].text
-    assert "prune" not in refusals(left, actions=True, running=frozenset())
+    assert "prune" not in refusals(left, refusal=None, running=frozenset())
     assert actions.prune(mine, 1) == "Removed .building (unfinished)."
     assert actions.prune(mine, 1) == "There was nothing to remove."
 
@@ -94,7 +94,7 @@ def test_nothing_is_built_while_another_process_builds(mine: Library) -> None:
     with mine.catalog.current() as version:
         embedding = version.embedding
     mine.catalog.build(Pool.open(mine.home.pool), embedding, progress=progress)
-    refused = refusals(overviews[0], actions=True, running=frozenset())
+    refused = refusals(overviews[0], refusal=None, running=frozenset())
     assert refused["build"] == refused["add"] == "Another version is being built"
     assert any("A version is being built by process" in finding.text for finding in findings(overviews[0]))
 

@@ -1,13 +1,21 @@
 """The map page without a web browser: what needs no canvas."""
 
+import re
+import sys
 from pathlib import Path
 
 import pytest
 
+from apps.browser.jobs import JobReporter, Jobs
+from apps.browser.map.build import JOB, PHASES
+from apps.browser.map.link import format_outline
 from apps.browser.map.pose_map import map_file
+from apps.browser.search.question import make_preset
+from handsim import Pool
+from handsim.home import Home
 from index import open_catalog
-from tests.apps.browser.builders import build_version, put_map
-from tests.apps.browser.conftest import Visit
+from tests.apps.browser.builders import build_version, more_hands, put_map
+from tests.apps.browser.conftest import Visit, address, press
 from tests.apps.commands import pick_hand
 from tests.apps.conftest import copy_home
 
@@ -37,18 +45,61 @@ def test_without_a_map_the_page_offers_one_and_reports_why_it_cannot_be_made(
     assert not page.run().error
 
 
-def test_every_colour_can_be_chosen_and_an_unknown_hand_is_reported(visit: Visit, mapped: Path) -> None:
+def test_the_job_shows_its_phases_and_can_be_stopped(visit: Visit, own_home: Path) -> None:
+    jobs = Jobs(Home(own_home).jobs)
+    jobs.start(JOB, [sys.executable, "-c", "import time; time.sleep(600)"])
+    reporter = JobReporter(jobs.folder, JOB)
+    reporter.begin_phase(PHASES[1])
+    page = visit(own_home, "map")
+    lines = [line.value for line in page.markdown]
+    assert "The map is being made" in lines[0]
+    assert [phase in line for phase, line in zip(PHASES, lines[1:], strict=False)] == [True] * len(PHASES)
+    assert f"**{PHASES[1]}**" in lines[2]
+    press(page, "Stop")
+    page.run()
+    assert "was stopped: fitting the map" in page.info[1].value
+    assert page.button[0].label == "Make the map"
+
+
+def test_every_colour_can_be_chosen_and_what_the_map_lacks_is_said(visit: Visit, mapped: Path) -> None:
     page = visit(mapped, "map", hand=pick_hand(mapped))
     assert not page.caption
-    colours = page.segmented_control(key="colour")
+    colours = page.selectbox(key="colour")
     assert colours.value == "label"
-    for colour in ("source", "video", "distance"):
+    for colour in ("video", "side", "score", "distance", "query"):
         colours.set_value(colour).run()
     assert not page.select_slider  # all of sixty hands are drawn
-    for hand in ("00000000000003e7", "<b>x"):
+    for hand, sentence in (("00000000000003e7", "is not on this map"), ("<b>x", "an id has 16 hex digits")):
         page.query_params["hand"] = hand
         page.run()
-        assert "is not on this map" in page.caption[0].value
+        assert any(sentence in note.value for note in (*page.caption, *page.warning))
+
+
+def test_the_question_of_search_is_shown_with_its_conditions_and_goes_back(
+    visit: Visit, mapped: Path
+) -> None:
+    question = {"hand": pick_hand(mapped), "k": "7", "side": "left"}
+    page = visit(mapped, "map", **question)
+    counts = re.match(r"\*\*(\d+) of 60 hands\*\* meet the conditions", page.markdown[0].value)
+    assert counts is not None
+    assert 0 < int(counts[1]) < 60
+    assert "**7 results** of the query" in page.markdown[0].value
+    page.pills(key="condition_side").set_value("right").run()
+    assert address(page) == {**question, "side": "right"}
+    press(page, "Results")
+    assert address(page) == {**question, "side": "right"}
+    assert page.pills(key="condition_side").value == "right"
+
+
+def test_a_pose_is_marked_at_the_hand_nearest_to_it(visit: Visit, mapped: Path) -> None:
+    page = visit(mapped, "map", pose=".".join(map(str, make_preset("Fist"))))
+    assert "its mark is at the hand nearest to it" in page.caption[0].value
+    assert "results** of the query" in page.markdown[0].value
+    page.selectbox(key="colour").set_value("query").run()
+    press(page, "Clear query")
+    assert page.selectbox(key="colour").value == "label"
+    assert "pose" not in address(page)
+    assert not page.caption
 
 
 def test_of_many_hands_within_an_outline_some_are_shown(
@@ -56,15 +107,33 @@ def test_of_many_hands_within_an_outline_some_are_shown(
 ) -> None:
     monkeypatch.setattr("apps.browser.map.page._MAX_CARDS", 10)
     page = visit(mapped, "map")
-    info = open_catalog(mapped / "index").current_info()
-    name = info.name, info.checksum
-    page.session_state["map_outline"] = (*name, EVERYWHERE)
-    page.run()
-    assert "10 shown" in page.markdown[1].value
-    page.segmented_control(key="map_choice").set_value("random").run()
-    page.session_state["map_outline"] = (*name, NOWHERE)
-    page.run()
-    assert "**No hand** lies within" in page.markdown[1].value
+    checksum = open_catalog(mapped / "index").current_info().checksum
+
+    def draw(outline: tuple[tuple[float, float], ...]) -> str:
+        page.query_params["outline"] = format_outline(checksum, outline)
+        return str(page.run().markdown[1].value)
+
+    assert "10 shown" in draw(EVERYWHERE)
+    page.segmented_control(key="shown").set_value("random").run()
+    assert "**No hand** lies within" in draw(NOWHERE)
+    page.query_params["side"] = "left"
+    left = int(Pool.open(mapped / "pool").is_left.sum())
+    assert f"**{left} hands**" in draw(EVERYWHERE)  # those that meet the conditions
+
+
+def test_a_view_or_an_outline_that_is_not_of_this_map_is_left_out_and_said(
+    visit: Visit, mapped: Path
+) -> None:
+    other = format_outline("of another map", EVERYWHERE)
+    for outline, sentence in (
+        (other, "was drawn on another map"),
+        (f"{other}_5", "cannot be read"),
+        ("x", "cannot be read"),
+    ):
+        page = visit(mapped, "map", outline=outline)
+        assert sentence in page.warning[0].value
+    assert "the whole map is shown" in visit(mapped, "map", view="1_2_3").warning[0].value
+    assert not visit(mapped, "map", view="0.5123_0.3330_2.10").warning
 
 
 def test_a_damaged_map_is_reported_and_can_be_made_again(visit: Visit, own_home: Path) -> None:
@@ -75,12 +144,15 @@ def test_a_damaged_map_is_reported_and_can_be_made_again(visit: Visit, own_home:
     assert page.button[0].label == "Make the map"
 
 
-def test_a_new_version_needs_a_map_of_its_own(visit: Visit, own_home: Path) -> None:
+def test_a_version_has_the_map_of_an_earlier_one_with_the_same_hands(visit: Visit, own_home: Path) -> None:
     put_map(own_home)
     page = visit(own_home, "map")
     assert "index v0001" in page.markdown[0].value
     build_version(own_home)
-    page.segmented_control(key="colour").set_value("source").run()
-    assert "No map of index v0002 yet" in page.info[0].value
-    put_map(own_home)
     assert "index v0002" in page.run().markdown[0].value
+    more_hands(own_home)
+    build_version(own_home)
+    page.selectbox(key="colour").set_value("video").run()
+    assert "No map of index v0003 yet" in page.info[0].value
+    put_map(own_home)
+    assert "index v0003" in page.run().markdown[0].value

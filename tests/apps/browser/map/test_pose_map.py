@@ -10,21 +10,33 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from apps.browser.map.pose_map import map_file, read_map_file, remove_obsolete, write_map_file
-from apps.browser.map.selection import (
+from apps.browser.map.colouring import (
     HUES,
     MAX_CLASSES,
-    MAX_CORNERS,
     OTHERS,
     SHADES,
     UNKNOWN,
+    colour_classes,
+    colour_hues,
+    colour_scale,
+    colour_tracks,
+)
+from apps.browser.map.pose_map import (
+    find_map_file,
+    map_file,
+    read_map_file,
+    remove_obsolete,
+    write_map_file,
+)
+from apps.browser.map.selection import (
+    MAX_CORNERS,
     choose_rows,
-    colour,
     find_rows_within,
     parse_outline,
     summarise,
 )
 from handsim.errors import HandsimError, NotThereError
+from handsim.pool.reader import Categorical
 from index import VersionInfo
 from tests.apps.browser.builders import NEWER, build_map
 
@@ -39,7 +51,8 @@ def test_a_hand_is_found_by_its_id() -> None:
     pose_map = build_map(np.zeros((4, 2)))
     rows = [pose_map.find_row(hand) for hand in (10, 40, 15, 5, 50, 2**63 - 1)]
     assert rows == [0, 3, None, None, None, None]
-    assert build_map(np.zeros((0, 2))).find_row(10) is None
+    assert pose_map.find_rows([10, 40, 15, 5, 50]).tolist() == [0, 3, -1, -1, -1]
+    assert build_map(np.zeros((0, 2))).find_rows([10]).tolist() == [-1]
 
 
 def test_the_drawing_order_is_random_and_always_the_same() -> None:
@@ -62,7 +75,7 @@ def test_a_map_survives_its_file(tmp_path: Path) -> None:
     read = read_map_file(file)
     assert read.matches(build_info())
     assert not read.matches(build_info(checksum="3-ffffffffffffffff"))
-    assert not read.matches(build_info(name="v0002"))
+    assert read.matches(build_info(name="v0002"))  # a later version of the same hands
     for name in ("hand_ids", "places", "distances"):
         np.testing.assert_array_equal(getattr(read, name), getattr(pose_map, name), strict=True)
     for name in ("sources", "videos", "labels"):
@@ -139,7 +152,7 @@ def test_a_name_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
 
 
 def test_maps_are_removed_with_their_versions(tmp_path: Path) -> None:
-    current, older = build_info("v0002"), build_info("v0001")
+    current, older = build_info("v0002", "4-0123456789abcdef"), build_info("v0001")
     gone = build_info("v0002", "3-ffffffffffffffff")  # the same name, other hands
     files = [map_file(tmp_path, each) for each in (current, older, gone)]
     for file in files:
@@ -153,6 +166,16 @@ def test_maps_are_removed_with_their_versions(tmp_path: Path) -> None:
     assert set(tmp_path.iterdir()) == {*files[:2], other}
 
 
+def test_a_later_version_of_the_same_hands_has_the_same_map(tmp_path: Path) -> None:
+    older, newer = build_info("v0001"), build_info("v0002")
+    assert find_map_file(tmp_path / "nowhere", older) is None
+    file = map_file(tmp_path, older)
+    write_map_file(build_map([[0, 0]]), file)
+    assert find_map_file(tmp_path, older) == find_map_file(tmp_path, newer) == file
+    assert find_map_file(tmp_path, build_info("v0001", "3-ffffffffffffffff")) is None
+    assert remove_obsolete(tmp_path, [newer]) == []
+
+
 SQUARE = ((0.25, 0.25), (0.75, 0.25), (0.75, 0.75), (0.25, 0.75))
 
 
@@ -161,13 +184,11 @@ def grid(side: int) -> np.ndarray:
     return np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
 
 
-def test_a_square_holds_the_hands_between_its_sides(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_square_holds_the_hands_between_its_sides() -> None:
     pose_map = build_map(grid(20))  # none lies on the line
     rows = np.flatnonzero(((pose_map.places > 0.25) & (pose_map.places < 0.75)).all(axis=1))
     np.testing.assert_array_equal(find_rows_within(pose_map, SQUARE), rows)
     np.testing.assert_array_equal(find_rows_within(pose_map, SQUARE[::-1]), rows)
-    monkeypatch.setattr("apps.browser.map.selection._CHUNK", 7)
-    np.testing.assert_array_equal(find_rows_within(pose_map, SQUARE), rows)
 
 
 def test_a_hollow_in_the_outline_is_outside() -> None:
@@ -225,10 +246,10 @@ def test_a_summary_counts_hands_videos_and_labels() -> None:
         labels=["one", "one", "two", None, "one"],
         distances=[1, 2, np.nan, 4, 9],
     )
-    some = summarise(pose_map, np.array([0, 1, 2, 3]))
+    some = summarise(pose_map, np.array([0, 1, 2, 3]), pose_map.labels)
     assert (some.hands, some.videos, some.median_distance) == (4, 3, 2.0)
     assert some.labels == (("one", 0.5), ("two", 0.25))
-    none = summarise(pose_map, np.array([], dtype=np.intp))
+    none = summarise(pose_map, np.array([], dtype=np.intp), pose_map.labels)
     assert (none.hands, none.videos, none.labels, none.median_distance) == (0, 0, (), None)
 
 
@@ -245,19 +266,19 @@ def test_an_outline_is_parsed_and_a_malformed_one_ignored() -> None:
 
 def test_labels_are_classes_in_alphabetical_order() -> None:
     labels = ["two", None, "one", "two", "two"]
-    colouring = colour(build_map(np.zeros((5, 2)), labels=labels), "label")
+    colouring = colour_classes(Categorical.of(labels))
     assert colouring.kind == "classes"
     assert colouring.classes == (("one", 1), ("two", 3))
     assert colouring.codes.tolist() == [1, UNKNOWN, 0, 1, 1]
     assert (colouring.name_count, colouring.others, colouring.unknown) == (2, 0, 1)
-    without = colour(build_map(np.zeros((3, 2))), "label")
+    without = colour_classes(Categorical.of([None] * 3))
     assert (without.classes, without.unknown) == ((), 3)
 
 
 def test_rare_labels_share_a_code() -> None:
     names = [f"label {number:02}" for number in range(MAX_CLASSES + 3)]
     labels: list[str | None] = [name for number, name in enumerate(names) for _ in range(number + 1)]
-    colouring = colour(build_map(np.zeros((len(labels), 2)), labels=labels), "label")
+    colouring = colour_classes(Categorical.of(labels))
     assert [name for name, _ in colouring.classes] == names[3:]
     assert colouring.others == int((colouring.codes == OTHERS).sum()) == 1 + 2 + 3
     assert sum(count for _, count in colouring.classes) + colouring.others == len(labels)
@@ -267,20 +288,20 @@ def test_rare_labels_share_a_code() -> None:
 
 def test_many_videos_have_hues_that_depend_on_their_names_alone() -> None:
     few = [f"v{row % MAX_CLASSES}" for row in range(24)]
-    assert colour(build_map(np.zeros((24, 2)), videos=few), "video").kind == "classes"
+    assert colour_hues(Categorical.of(few)).kind == "classes"
     videos = [f"v{row % 100}" for row in range(300)]
-    many = colour(build_map(np.zeros((300, 2)), videos=videos), "video")
+    many = colour_hues(Categorical.of(videos))
     assert (many.kind, many.classes, many.name_count) == ("hues", (), 100)
     np.testing.assert_array_equal(many.codes[:100], many.codes[100:200])
     assert len(np.unique(many.codes)) > HUES / 2
     assert many.codes.max() < HUES
-    other_map = colour(build_map(np.zeros((100, 2)), videos=videos[100:200]), "video")
+    other_map = colour_hues(Categorical.of(videos[100:200]))
     np.testing.assert_array_equal(other_map.codes, many.codes[:100])
 
 
 def test_distances_have_a_scale_that_outliers_do_not_stretch() -> None:
     distances = np.append(np.linspace(1, 3, 1000), [np.nan, 500.0])
-    colouring = colour(build_map(np.zeros((1002, 2)), distances=distances), "distance")
+    colouring = colour_scale(distances.astype(np.float32))
     assert colouring.kind == "scale"
     assert colouring.ends == pytest.approx((1.04, 2.96), abs=0.01)
     assert (np.diff(colouring.codes[:1000].astype(int)) >= 0).all()
@@ -291,6 +312,15 @@ def test_distances_have_a_scale_that_outliers_do_not_stretch() -> None:
 
 @pytest.mark.parametrize("distance", [np.nan, 0.0, 2.0])
 def test_equal_distances_have_one_code(distance: float) -> None:
-    colouring = colour(build_map(np.zeros((3, 2)), distances=[distance] * 3), "distance")
+    colouring = colour_scale(np.array([distance] * 3, dtype=np.float32))
     assert len(set(colouring.codes.tolist())) == 1
     assert colouring.unknown == (3 if np.isnan(distance) else 0)
+
+
+def test_tracks_have_colours_and_hands_in_none_do_not() -> None:
+    few = colour_tracks(np.array([7, 0, 9, 7], dtype=np.uint64))
+    assert few.classes == (("0000000000000007", 2), ("0000000000000009", 1))
+    assert few.codes.tolist() == [0, UNKNOWN, 1, 0]
+    many = colour_tracks(np.arange(1, 100, dtype=np.uint64))
+    assert (many.kind, many.name_count, many.unknown) == ("hues", 99, 0)
+    assert colour_tracks(np.zeros(3, dtype=np.uint64)).unknown == 3

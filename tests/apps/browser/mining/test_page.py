@@ -13,7 +13,7 @@ from apps.browser.mining.policy import MOST_RANKS, SAMPLES, MiningTrial, as_reci
 from apps.cli import main
 from index import MiningPolicy
 from index.mining import DEFAULT_POLICY
-from tests.apps.browser.conftest import Visit, address, press
+from tests.apps.browser.conftest import Visit, address, press, read_heading
 from tests.index.builders import write_pool
 
 pytestmark = pytest.mark.slow
@@ -48,19 +48,19 @@ def figure(page: AppTest, label: str) -> tuple[str, str]:
 
 def test_the_page_begins_with_the_default_policy_and_has_panels(visit: Visit, home: Path) -> None:
     page = visit(home, "mining")
-    assert page.markdown[0].value.startswith("**60 hands** of 60 :gray")
+    assert read_heading(page, "mining_found").startswith("60 hands of 60")
     assert figure(page, "With a match") == ("100.0 %", "")
     assert figure(page, "Of another video") == ("100.0 %", "")
     assert page.slider(key="mining_ranks").value == (1, 1)
     assert not page.warning
-    page.button_group(key="mining_panel").set_value("Without a match").run()
+    page.button_group(key="look").set_value("Without a match").run()
     assert page.success[0].value == "Each hand has a match under this policy."
-    page.button_group(key="mining_panel").set_value("Most chosen").run()
+    page.button_group(key="look").set_value("Most chosen").run()
     assert "distinct matches are chosen 60 times" in "".join(block.value for block in page.markdown)
-    page.button_group(key="mining_panel").set_value("Pairs").run()
+    page.button_group(key="look").set_value("Pairs").run()
     for order in ("best", "random"):
-        page.button_group(key="mining_order").set_value(order).run()
-    page.button_group(key="mining_weights").set_value("sigmoid").run()
+        page.button_group(key="order").set_value(order).run()
+    page.button_group(key="weights").set_value("sigmoid").run()
 
 
 def test_a_changed_control_is_in_the_address_and_beside_the_default(visit: Visit, home: Path) -> None:
@@ -68,13 +68,13 @@ def test_a_changed_control_is_in_the_address_and_beside_the_default(visit: Visit
     nearest = float(figure(page, "Pose distance")[0])
     page.slider(key="mining_ranks").set_value((3, 6)).run()
     assert address(page) == {"top_k": "6", "first_rank": "3"}
-    assert "changes against the **default policy**" in page.markdown[0].value
+    assert "changes against the default policy" in read_heading(page, "mining_found")
     further, change = figure(page, "Pose distance")
     assert float(change) == pytest.approx(float(further) - nearest, abs=0.0011)
     assert float(change) > 0
     page.toggle(key="mining_other_video").set_value(False).run()
     page.button_group(key="mining_against").set_value("before").run()
-    assert "changes against the **policy before**" in page.markdown[0].value
+    assert "changes against the policy before" in read_heading(page, "mining_found")
     share, change = figure(page, "Of another video")
     assert change == f"{float(share[:-1]) - 100:.1f} points"
     assert address(page)["other_video"] == "no"
@@ -107,7 +107,7 @@ def test_a_limit_begins_where_most_pairs_lie_within(visit: Visit, home: Path) ->
 def test_without_any_positive_the_page_offers_what_to_leave_out(visit: Visit, home: Path) -> None:
     page = visit(home, "mining", max_distance="0.0")
     assert page.warning[0].value == "No hand of the sample has a match under this policy."
-    assert page.markdown[0].value.startswith("**60 of 60** hands have no match")
+    assert "**60 of 60** hands have no match" in "".join(text.value for text in page.markdown)
     press(page, "Leave out “the distance limit”: 100.0 % of them would have one")
     assert not page.warning
     assert address(page) == {}

@@ -1,5 +1,6 @@
 """The search page without a web browser: what the end-to-end tests do not click on."""
 
+import json
 import time
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from handsim import Pool, PoolWriter
 from handsim.detection import DetectedHand
 from handsim.errors import HandsimError
 from handsim.hand import format_hand_id
+from handsim.lists import HandLists
 from index.server.address import KEY_VARIABLE
-from tests.apps.browser.conftest import Visit, address, press
+from tests.apps.browser.conftest import Visit, address, press, read_heading
 from tests.apps.commands import pick_hand
 from tests.handsim.builders import make_jpeg, make_partial_hand
 from tests.index.server.small_server import SmallServer
@@ -27,13 +29,13 @@ pytestmark = pytest.mark.slow
 
 def head(page: AppTest) -> str:
     """The line above the answers."""
-    return next(text.value for text in page.markdown if "hand" in text.value)
+    return read_heading(page, "search_found")
 
 
 def test_a_random_hand_keeps_the_conditions_of_the_address(visit: Visit, home: Path) -> None:
     page = visit(home, k="3", side="left")
-    page.button[0].click().run()
-    assert "**3 hands**" in head(page)
+    press(page, "Random hand")
+    assert head(page).startswith("3 hands of ")
     assert page.session_state["condition_side"] == "left"
     assert set(address(page)) == {"hand", "k", "side"}
 
@@ -63,21 +65,49 @@ def test_an_empty_answer_offers_what_to_relax(visit: Visit, home: Path) -> None:
     page = visit(home, hand=pick_hand(home), max_distance="0.0")
     assert "Without one of these there are some" in page.info[0].value
     page.button(key="relax_max_distance").click().run()
-    assert "**24 hands**" in head(page)
+    assert head(page).startswith("24 hands of ")
     hopeless = visit(home, hand=pick_hand(home), max_distance="0.0", sources="nowhere")
     assert "leaving out one of them does not help" in hopeless.info[0].value
     press(hopeless, "Leave out all of them")
-    assert "**24 hands**" in head(hopeless)
+    assert head(hopeless).startswith("24 hands of ")
+
+
+def test_a_list_is_a_condition_as_it_is_for_the_command_line(
+    visit: Visit, own_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lists, ids = HandLists(own_home / "lists"), Pool.open(own_home / "pool").hand_ids
+    lists.create("few", ids[10:14])
+    lists.create("more", ids[:50])
+    lists.create("none", [])
+    hand = pick_hand(own_home)
+    for few, other, expected in (("lists", "--list", 4), ("not_lists", "--exclude-list", 55)):
+        page = visit(own_home, hand=hand, k="60", other_video="no", **{few: "few"})
+        assert head(page).startswith(f"{expected} hands of ")
+        assert page.multiselect(key=f"condition_{few}").value == ["few"]
+        capsys.readouterr()
+        assert (
+            main(["query", "--hand", hand, "-k", "60", other, "few", "--home", str(own_home), "--json"]) == 0
+        )
+        assert len(json.loads(capsys.readouterr().out)[0]["neighbors"]) == expected
+    page.multiselect(key="condition_not_lists").set_value([]).run()
+    page.multiselect(key="condition_lists").set_value(["few", "more"]).run()
+    assert address(page)["lists"] == "few\nmore"
+    assert head(page).startswith("49 hands of ")  # without the query
+    page = visit(own_home, hand=hand, max_distance="0.0", lists="gone\nmore")
+    assert "There is no list 'gone'" in page.warning[0].value
+    page.button(key="relax_max_distance").click().run()
+    assert address(page) == {"hand": hand, "lists": "more"}
+    assert "holds no hand" in visit(own_home, hand=hand, lists="none").error[0].value
 
 
 def test_start_afresh_leaves_an_invalid_address(visit: Visit, home: Path) -> None:
     page = visit(home, like=pick_hand(home), diversity="0.5", k="9999")
     assert "k is 9999 in the address; 200 is taken" in page.warning[0].value
     assert "Diversity does not go with examples" in page.warning[1].value
-    assert "**55 hands**" in head(page)
+    assert head(page).startswith("55 hands of ")
     press(page, "Clear search")
     assert not page.warning
-    assert "Some of **60** hands" in head(page)
+    assert "Some of **60** hands" in "".join(text.value for text in page.markdown)
 
 
 def test_visitors_have_trails_of_their_own(visit: Visit, home: Path) -> None:
@@ -96,7 +126,7 @@ def test_a_server_that_goes_away_is_reported_until_it_is_back(
     with SmallServer(key="a-key") as server:
         assert main(["index", "copy", str(home / "index"), server.address]) == 0
         page = visit(home, index=server.address, hand=pick_hand(home), k="5")
-        assert "**5 hands**" in head(page)
+        assert head(page).startswith("5 hands of ")
         server.stop()
         page.toggle(key="condition_one_per_video").set_value(True).run()
         assert "The index does not answer" in page.warning[0].value
@@ -106,13 +136,7 @@ def test_a_server_that_goes_away_is_reported_until_it_is_back(
         while page.run().warning and time.monotonic() < until:  # a closed connection takes a moment
             time.sleep(0.2)
         assert not page.warning
-        assert "**5 hands**" in head(page)
-
-
-@pytest.mark.parametrize("path", ["search", "map", "mining"])
-def test_a_home_without_an_index_is_reported(visit: Visit, tmp_path: Path, path: str) -> None:
-    page = visit(tmp_path, path)
-    assert "Not there yet" in page.info[0].value
+        assert head(page).startswith("5 hands of ")
 
 
 @pytest.mark.parametrize("name", ["hand", "like"])
@@ -137,7 +161,7 @@ def test_a_pose_is_of_no_video_and_the_condition_says_so(visit: Visit, home: Pat
 
 def test_the_way_here_leaves_out_where_one_is(visit: Visit, home: Path) -> None:
     page = visit(home, hand=pick_hand(home, 3))
-    page.button[0].click().run()
+    press(page, "Random hand")
     assert len(page.session_state["search_trail"]) == 1
     assert "History" in [caption.value for caption in page.caption]
     page.query_params["hand"] = pick_hand(home, 3)  # as Back does
@@ -160,15 +184,15 @@ def test_a_hand_with_unlabelled_joints_is_drawn_without_them_and_refused_with_th
 
 def test_an_id_or_a_preset_pose_is_searched(visit: Visit, home: Path) -> None:
     page = visit(home)
-    page.segmented_control(key="start_way").set_value("Id").run()
+    page.segmented_control(key="start").set_value("Id").run()
     page.text_input(key="start_id").set_value("12").run()
     assert "is not a hand id" in page.warning[0].value
     page.text_input(key="start_id").set_value(pick_hand(home)).run()
     assert address(page)["hand"] == pick_hand(home)
-    assert "**24 hands**" in head(page)
-    page.segmented_control(key="start_way").set_value("Pose").run()
+    assert head(page).startswith("24 hands of ")
+    page.segmented_control(key="start").set_value("Pose").run()
     page.pills(key="start_preset").set_value("Fist").run()
-    assert "**24 hands**" in head(page)
+    assert head(page).startswith("24 hands of ")
     assert len(address(page)["pose"].split(".")) == 42
 
 
@@ -209,8 +233,8 @@ def test_a_picture_without_a_hand_is_searched_once(
 
     monkeypatch.setattr(HandFinder, "find", record)
     page = visit(home)
-    page.segmented_control(key="start_way").set_value("Photograph").run()
+    page.segmented_control(key="start").set_value("Photograph").run()
     page.file_uploader[0].set_value(("text.jpg", b"no picture", "image/jpeg")).run()
-    page.button[0].click().run()
+    press(page, "Random hand")
     assert page.error[0].value.startswith("text\\.jpg is not a picture; upload a photograph")
     assert len(pictures) == 1

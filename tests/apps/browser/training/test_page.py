@@ -54,12 +54,12 @@ def test_the_latest_picture_is_shown_until_another_is_asked_for(visit: Visit, tm
     draw(1)
     draw(10)
     page = visit(tmp_path, "training")
-    slider = page.select_slider(key="figure_step_a")
+    slider = page.select_slider(key="figure_step")
     assert slider.value == 10
     draw(20)
     page.run()
-    assert page.select_slider(key="figure_step_a").value == 20
-    page.select_slider(key="figure_step_a").set_value(1).run()
+    assert page.select_slider(key="figure_step").value == 20
+    page.select_slider(key="figure_step").set_value(1).run()
     draw(30)
     page.run()
-    assert page.select_slider(key="figure_step_a").value == 1
+    assert page.select_slider(key="figure_step").value == 1
