@@ -20,7 +20,6 @@ Every (method, seed) is written to --out when it is done; what is there is not d
 import argparse
 import json
 import math
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,11 +70,8 @@ VARIANTS: Final[dict[str, tuple[str, dict[str, object]]]] = {
     "simhand_25d_weights": ("simhand", {}),
     "simhand_25d_masked": ("simhand_masked", {}),
     "simhand_25d_capped": ("simhand_no_weights", {"pairs.policy.max_quantile": 0.5}),
-    "feedback_half": ("simhand_no_weights", {"feedback.every_epochs": 1, "feedback.pose_share": 0.5}),
-    "feedback_all": ("simhand_no_weights", {"feedback.every_epochs": 1, "feedback.pose_share": 0.0}),
 }
-"""Further methods: a recipe, and changes to it. With feedback the pose is half of a distance or none of it;
-all of it, which is no feedback, is `simhand_no_weights`."""
+"""Further methods: a recipe, and changes to it."""
 _25D: Final = ("depth", "up_to_turn")
 EMBEDDINGS: Final[dict[str, tuple[str, ...]]] = {
     "turn": ("up_to_turn",),
@@ -180,7 +176,7 @@ class Bench:
     def _trained(self, config: PretrainConfig, method: str, seed: int) -> tuple[Encoder, dict[str, Any]]:
         folder = RunFolder.new(self.home, f"{method}-{seed}")
         started = time.perf_counter()
-        with self._catalog_for(method, config, folder) as catalog:
+        with self._catalog_for(method) as catalog:
             if not pretrain(config, self.home, catalog, folder, say=say).finished:
                 raise SystemExit(f"{folder.path} was stopped; remove it, and run this again")
         lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
@@ -192,8 +188,8 @@ class Bench:
         return build_encoder(replace(config.encoder, init=str(folder.last))), told
 
     @contextmanager
-    def _catalog_for(self, method: str, config: PretrainConfig, folder: RunFolder) -> Iterator[Catalog]:
-        """The index of all; with feedback, which publishes versions, a copy of it; or one of its own."""
+    def _catalog_for(self, method: str) -> Iterator[Catalog]:
+        """The index of all, or one of other poses."""
         if method in EMBEDDINGS:
             words = EMBEDDINGS[method]
             with open_catalog(self.home.path / "-".join(["index", *words])) as catalog:
@@ -202,14 +198,8 @@ class Bench:
                     depth, up_to_turn = "depth" in words, "up_to_turn" in words
                     catalog.build(pool, PoseEmbedding.fit(pool, depth=depth, up_to_turn=up_to_turn))
                 yield catalog
-            return
-        if not config.feedback.every_epochs:
+        else:
             yield self.catalog
-            return
-        copy = folder.path / "index"
-        shutil.copytree(self.home.index, copy)
-        with open_catalog(copy) as catalog:
-            yield catalog
 
 
 def measure(bench: Bench, method: str, seed: int) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def _tell_wait(error: UnavailableError | None, seconds: float) -> None:
 @dataclass(frozen=True)
 class EncoderFolders:
     """Folders that may hold the encoders of image embeddings, which a server does not store: the home and the
-    ``feedback`` folder of each run, listed anew in each iteration because runs begin while an index is open.
+    ``feedback`` folder of each run, where training once put those of the index versions that it made.
     """
 
     home: Home

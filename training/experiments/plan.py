@@ -71,6 +71,11 @@ _LATER_DEFAULTS: Final[Mapping[tuple[str, ...], Any]] = {
 }
 """Settings that recipes and synthetic worlds got after experiments were run, with the value that was the only
 one before: they are no part of a step's key, which has to stay the same."""
+_FORMER_DEFAULTS: Final = {
+    "feedback": {"every_epochs": 0, "pose_share": 0.5, "components": 64, "keep_versions": 2}
+}
+"""Settings that pre-training had, with the only values that experiments took: part of a step's key, which has
+to stay the same."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,13 +170,7 @@ class ConfigResolver:
         base = self.experiment.base.pretrain
         content = merge_settings(PRETRAIN_RECIPES.content(recipe), base, *layers)
         _check_reserved(content, origin)
-        config = self._fill(PRETRAIN_RECIPES, content, origin)
-        if config.feedback.every_epochs:
-            raise HandsimError(
-                f"{origin}: feedback.every_epochs is {config.feedback.every_epochs}; it would publish into "
-                f"an index that runs share, set it to 0"
-            )
-        return config
+        return self._fill(PRETRAIN_RECIPES, content, origin)
 
     def _fill(self, recipes: Recipes[ConfigT], content: dict[str, Any], origin: str) -> ConfigT:
         key = f"{recipes.command} {json.dumps(content, sort_keys=True, default=repr)}"
@@ -272,7 +271,7 @@ class _Planner:
             inputs["index"] = self._index(pool, components, search)
         if lists := self._lists(pool, config):
             settings["lists"] = lists
-        settings["config"] = _with_effect(recipe)
+        settings["config"] = {**_with_effect(recipe), **_FORMER_DEFAULTS}
         return Step("pretrain", description, settings, inputs, recipe, config.seed)
 
     def _lists(self, pool: str, config: PretrainConfig) -> dict[str, str | None]:

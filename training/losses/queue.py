@@ -34,7 +34,7 @@ class ProjectionQueue:
     def follow(self, version: int) -> None:
         """Empty it if the hands' vectors are of another index ``version`` from now on.
 
-        Distances between vectors of two embeddings mean nothing, and with feedback every version has another.
+        Distances between vectors of two embeddings mean nothing.
         """
         if version != self._version:
             self.projections = self.points = self.hands = None

@@ -44,8 +44,6 @@ class BegunRun:
     """Of the pool when the run began. Hands are only ever appended to a pool."""
     versions: tuple[str, ...] = ()
     """The index version that it used last, and the one that it began with."""
-    publishes: bool = False
-    """Whether it publishes versions of its own: its pairs then come from the current one in any case."""
 
 
 def open_pairs(
@@ -176,7 +174,7 @@ def _find_version(
         if AnchorBatches(anchors, 1, 0).fingerprint != begun.anchors:
             reasons.append(f"index version {name} has other hands")
             continue
-        if pinned is not None or name == current or begun.publishes:
+        if pinned is not None or name == current:
             return name, pinned is not None
         on_event(f"index version {current} is current and has other hands; the run goes on in {name}")
         return name, True

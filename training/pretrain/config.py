@@ -15,34 +15,6 @@ from training.runs.settings import LogSettings, TrainerSettings, check_at_least
 
 
 @dataclass(frozen=True)
-class FeedbackSettings:
-    """Every so many epochs, a new index version that is made with the present encoder; off by default.
-
-    Each version has distances of its own: caps and bands of one mean nothing in the next.
-    """
-
-    every_epochs: int = 0
-    """How often; 0: never, all pairs are mined in the pose embedding."""
-    pose_share: float = 0.5
-    """Weight of the pose in a distance beside the picture: 0 the picture alone, 1 the pose alone."""
-    components: int = 64
-    """Length of the picture's part of a vector."""
-    keep_versions: int = 2
-    """How many of these versions stay in the index; the current one, those that readers have open and those
-    that others made stay anyway."""
-
-    def __post_init__(self) -> None:
-        check_at_least("feedback.every_epochs", self.every_epochs, 0)
-        check_at_least("feedback.components", self.components, 1)
-        check_at_least("feedback.keep_versions", self.keep_versions, 2)
-        if not 0 <= self.pose_share < 1:
-            raise HandsimError(
-                f"feedback.pose_share is {self.pose_share}; it lies from 0 to below 1, "
-                "where the encoder would not count"
-            )
-
-
-@dataclass(frozen=True)
 class HeadSettings:
     """The projection head: linear, batch norm, ReLU, linear (PeCLR: 2048-512-128)."""
 
@@ -106,8 +78,6 @@ class PretrainConfig:
     """How long to train, on what, and in what portions."""
     log: LogSettings = field(default_factory=LogSettings)
     """What is written during training."""
-    feedback: FeedbackSettings = field(default_factory=FeedbackSettings)
-    """Mining with the encoder that is being trained; off by default."""
     seed: int = 1
     """Decides the initial weights, the batches, the choice of positives and the augmentations."""
 
@@ -115,8 +85,6 @@ class PretrainConfig:
         check_size(self.encoder.architecture, self.augmentation.size_px, "augmentation.size_px")
         if self.trainer.batch_size < 2:
             raise HandsimError("trainer.batch_size is 1; contrast needs at least 2 pairs in a batch")
-        if self.feedback.every_epochs:
-            self._check_feedback()
         if self.loss.needs_vectors and not self._searches_index:
             setting = "loss.weighting.source" if self.loss.weighting.reads_vectors else "loss.near.within"
             raise HandsimError(
@@ -128,26 +96,10 @@ class PretrainConfig:
     def _searches_index(self) -> bool:
         return self.pairs.positives == "neighbours" and self.pairs.table is None
 
-    def _check_feedback(self) -> None:
-        """Pairs must come from the live index, whose versions change, and must not depend on distances."""
-        pairs, near = self.pairs, self.loss.near
-        absolute = near.within > 0 and near.unit == "embedding"
-        if pairs.policy.max_distance is not None or pairs.negatives_per_anchor or absolute:
-            raise HandsimError(
-                "feedback publishes index versions whose distances differ in meaning; leave "
-                "pairs.policy.max_distance, pairs.negatives_per_anchor and loss.near.unit embedding out, or "
-                "feedback.every_epochs"
-            )
-        if not self._searches_index:
-            why = f"pairs come from {pairs.table or pairs.positives}"
-        elif pairs.pin_version is not None:
-            why = f"pairs.pin_version is {pairs.pin_version}"
-        else:
-            return
-        raise HandsimError(
-            f"feedback publishes index versions, but {why}, so that they are never searched; "
-            f"set feedback.every_epochs to 0, or take pairs from the live index"
-        )
 
-
-RECIPES: Final = Recipes(PretrainConfig, SHIPPED, "handsim pretrain")
+FORMER: Final = {
+    "feedback.every_epochs": "mining with the encoder that is being trained was taken out, because it made "
+    "encoders worse and training twice as long (docs/results.md)"
+}
+"""Settings that runs and recipes were written with, and why one that used them is refused."""
+RECIPES: Final = Recipes(PretrainConfig, SHIPPED, "handsim pretrain", former=FORMER)

@@ -30,7 +30,6 @@ from training.pairs.decoding import PairBatch
 from training.pairs.loader import PairLoader
 from training.pairs.open_pairs import BegunRun, open_pairs
 from training.pretrain.config import PretrainConfig
-from training.pretrain.feedback import Feedback
 from training.pretrain.module import PretrainModule, points_for_weights
 from training.runs.checkpoints import Checkpoints
 from training.runs.folder import RunFolder
@@ -75,8 +74,6 @@ def pretrain(
         callbacks.append(figures)
     if catalog is not None:
         callbacks.append(_VersionNote(catalog, folder))
-        if config.feedback.every_epochs:
-            callbacks.append(Feedback(config.feedback, home, catalog, folder, report, stop))
     begun = _read_begun(config, folder) if resume else None
     checkpoints = Checkpoints(folder, config.log.checkpoint_every_steps, stop)
     trainer = make_trainer(config.trainer, config.log, folder, [*callbacks, checkpoints])
@@ -123,7 +120,6 @@ def _read_begun(config: PretrainConfig, folder: RunFolder) -> BegunRun | None:
         anchors=metadata["anchors"],
         hands=int(metadata["hands"]),
         versions=tuple(dict.fromkeys(name for name in versions if name is not None)),
-        publishes=bool(config.feedback.every_epochs),
     )
 
 

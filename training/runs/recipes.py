@@ -35,6 +35,9 @@ class Recipes(Generic[ConfigT]):
     command: str
     """What takes them: ``handsim pretrain``."""
     noun: str = "recipe"
+    former: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Switches of groups of settings that there were, as ``group.setting``, and why a recipe with one that is
+    on is refused; one that is off is read without the group."""
 
     def shipped(self) -> list[str]:
         """The names of those that come with handsim, as `read` takes them."""
@@ -76,6 +79,7 @@ class Recipes(Generic[ConfigT]):
 
     def fill(self, content: Mapping[str, Any], overrides: Sequence[str], origin: str) -> ConfigT:
         """As `read`, from settings that are read already, such as those of a run that is resumed."""
+        content = self._without_former(content, origin)
         groups, values = _known(self.config)
         for key, kind in _keys(content, groups):
             _check_key(key, kind, groups, values, origin)
@@ -92,6 +96,15 @@ class Recipes(Generic[ConfigT]):
         except ArgumentError as error:
             raise HandsimError(f"{origin}: {_one_line(error)}") from error
         return self.config(**{name: filled[name] for name in get_type_hints(self.config)})
+
+    def _without_former(self, content: Mapping[str, Any], origin: str) -> dict[str, Any]:
+        remaining = dict(content)
+        for switch, why in self.former.items():
+            group, name = switch.split(".")
+            settings = remaining.pop(group, None)
+            if isinstance(settings, Mapping) and (value := settings.get(name)):
+                raise HandsimError(f"{origin}: {switch} is {value}, but {why}; leave it out")
+        return remaining
 
     def print_settings(self) -> None:
         """Every setting with its type, default and meaning, on the terminal."""

@@ -52,7 +52,6 @@ def _refused(content: Content, path: Path) -> str:
         ("axes.label_fractions", {2.0: {}}, "label_fraction is 2"),
         ("axes.weightings", {"w": {"pairs": "bot"}}, "loss.weighting.pairs"),
         ("data.pools.wild.keypoint_noise", 3, "keypoint_noise is 3"),
-        ("axes.methods.simhand.settings.feedback.every_epochs", 1, "feedback.every_epochs is 1"),
         # recipes and worlds that are not there
         ("axes.methods.simhand.recipe", "simhnd", "no recipe simhnd; did you mean simhand?"),
         ("data.datasets.studio.recipe", "synthetik", "no recipe synthetik; did you mean synthetic?"),

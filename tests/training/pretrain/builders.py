@@ -1,23 +1,17 @@
 """Small homes to pre-train in, and what a run of a few steps leaves there."""
 
 import json
-import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from handsim import PoseEmbedding
 from handsim.home import Home
-from handsim.pool import Pool
-from handsim.processes import StopRequest
-from index import Catalog, open_catalog
+from index import open_catalog
 from tests.training.builders import EVERY_STEP, SMALL_TRAINER, RunPlace
-from training.pretrain.config import RECIPES, FeedbackSettings
-from training.pretrain.feedback import Feedback, LearnedVersions
+from training.pretrain.config import RECIPES
 from training.pretrain.train import pretrain
 from training.runs.folder import RunFolder
-from training.runs.settings import Schedule
 from training.runs.trainer import RunOutcome
 
 VIDEOS, HANDS_PER_VIDEO, POOL_PX = 4, 5, 32
@@ -58,68 +52,3 @@ class Place(RunPlace):
         folder = self.folder(name) if resume else RunFolder.new(self.home, name)
         with open_catalog(index or self.home.index) as catalog:
             return pretrain(config, self.home, catalog, folder, resume=resume, say=lambda line: None)
-
-
-SETTINGS = FeedbackSettings(every_epochs=1, components=6)
-CONFIG = replace(
-    RECIPES.fill(RECIPE, ["--trainer.batch_size=5", "--pairs.prefetch=1"], "test"), feedback=SETTINGS
-)
-SCHEDULE = Schedule(batches_an_epoch=4, batches=100, full_batches=100, samples_a_step=5, accumulate=1)
-
-
-@dataclass(frozen=True)
-class FeedbackPlace:
-    """A home with a pool and an index of its poses, and a run of it."""
-
-    home: Home
-    catalog: Catalog
-    pool: Pool
-    folder: RunFolder
-
-    @classmethod
-    def copy(cls, world: Path, path: Path, catalog: Catalog | None = None) -> "FeedbackPlace":
-        """With the pool of another home, and its index or, in ``catalog``, one like it."""
-        home = Home(path)
-        shutil.copytree(world / "pool", home.pool)
-        pool = Pool.open(home.pool)
-        if catalog is None:
-            shutil.copytree(world / "index", home.index)
-            catalog = open_catalog(home.index)
-        else:
-            catalog.build(pool, PoseEmbedding.fit(pool, 5))
-        return cls(home, catalog, pool, RunFolder.new(home, "run"))
-
-    @property
-    def path(self) -> Path:
-        return self.folder.path / "feedback"
-
-    def names(self) -> list[str]:
-        return [info.name for info in self.catalog.versions()]
-
-    def log(self) -> list[str]:
-        lines = (self.folder.path / "log.txt").read_text().splitlines()
-        return [line.partition(" ")[2] for line in lines]
-
-    def leftovers(self) -> list[str]:
-        """What lies in the home and in the run's feedback that is not to stay."""
-        found = {path.name for path in self.home.path.iterdir()} - {"pool", "index", "runs", "embedding.json"}
-        there = {path.name for path in self.path.glob("*") if not path.name.startswith("encoder-")}
-        return sorted(found | there - {"embedding.json", "versions.json"})
-
-    def feedback(
-        self,
-        settings: FeedbackSettings = SETTINGS,
-        report: Callable[[str], None] = print,
-        stop: StopRequest | None = None,
-    ) -> Feedback:
-        return Feedback(settings, self.home, self.catalog, self.folder, report, stop or StopRequest())
-
-    def learned(self, settings: FeedbackSettings = SETTINGS) -> LearnedVersions:
-        return LearnedVersions(settings, self.home, self.catalog, self.path, self.pool)
-
-    def train(
-        self, max_steps: int, settings: FeedbackSettings = SETTINGS, *, resume: bool = False
-    ) -> RunOutcome:
-        trainer = replace(CONFIG.trainer, epochs=5, max_steps=max_steps)
-        config = replace(CONFIG, trainer=trainer, feedback=settings)
-        return pretrain(config, self.home, self.catalog, self.folder, resume=resume, say=lambda line: None)
