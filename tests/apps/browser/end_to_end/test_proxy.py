@@ -77,10 +77,10 @@ def test_all_pages_work_behind_nginx_below_a_path(page: Page, home: Path, tmp_pa
             expect(page).to_have_url(re.compile(rf"/hands/\?hand={clicked}"))
             go(page, "Mining")
             expect(page).to_have_url(re.compile(r"/hands/mining"))
-            expect(page.get_by_text("Mining policy")).to_be_visible()
+            expect(page.get_by_text("Mining policy").first).to_be_visible()
             page.context.grant_permissions(["clipboard-read", "clipboard-write"])
             page.get_by_role("button", name="Copy link").click()
             expect(page.locator(".st-key-header").get_by_role("status")).to_have_text("Copied")
             assert page.evaluate("navigator.clipboard.readText()") == f"{site}/mining"
             page.reload()
-            expect(page.get_by_text("Mining policy")).to_be_visible()
+            expect(page.get_by_text("Mining policy").first).to_be_visible()
