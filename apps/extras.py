@@ -16,6 +16,7 @@ EXTRAS: Final = {
     "torchvision": "train",
     "yaml": "train",
     "altair": "browse",
+    "authlib": "browse",
     "streamlit": "browse",
     "umap": "browse",
 }

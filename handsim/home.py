@@ -36,7 +36,7 @@ class Home:
         """The address of the index: what ``handsim.toml`` says, else the directory ``index``.
 
         ``index = "http://host:6333"`` there names a server, ``index = "../shared-index"`` a directory,
-        relative to the home. Raises HandsimError for a file that says anything else.
+        relative to the home. Raises HandsimError for a file that says anything else but ``[browser]``.
         """
         file = self.path / "handsim.toml"
         if not file.exists():
@@ -45,10 +45,12 @@ class Home:
             settings = tomllib.loads(file.read_text())
         except (OSError, ValueError) as error:
             raise HandsimError(f"{file} cannot be read as TOML: {error}") from error
+        settings.pop("browser", None)  # `handsim browse` reads it
         address = settings.pop("index", "index")
         if settings or not isinstance(address, str):
             raise HandsimError(
-                f'{file} says {", ".join(settings) or "index"}; it holds one line, index = "PATH or URL"'
+                f'{file} says {", ".join(settings) or "index"}; it may hold index = "PATH or URL" '
+                "and the table [browser.sign_in]"
             )
         return address if "://" in address else str(self.path / address)
 

@@ -21,6 +21,7 @@ from PIL import Image, ImageOps
 from apps.browser.jobs import Jobs
 from apps.browser.results.evaluations import read_pose_report, read_results
 from apps.browser.serve import BrowserSettings
+from apps.browser.sign_in import read_sign_in
 from apps.browser.training.runs import FileCache, RunStore
 from apps.browser.tray.tray import Trays
 from apps.cli.console import EncoderFolders
@@ -175,6 +176,7 @@ class Library:
         self.experiments = FileCache(read_results)
         self.jobs = Jobs(self.home.jobs)
         self._listed = FileCache(_read_list)
+        self.sign_in = read_sign_in(self.home)
         self.trays = Trays(self.home.trays if settings.actions else None)
         self.was_ready = False
         """Whether there once were hands and an index (`first_steps`)."""

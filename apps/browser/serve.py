@@ -66,8 +66,8 @@ class BrowserSettings:
     actions: bool = True
     """Whether the page may change the home: add photographs, build, publish and remove versions."""
     folders: bool = False
-    """Whether photographs may be added from any folder of this computer: only its own visitors, who can read
-    these anyway."""
+    """Whether photographs may be added from any folder of this computer: by its own visitors, who can read
+    these anyway, and by those who signed in and may manage the home."""
 
     def to_arguments(self) -> list[str]:
         """The command line that `from_arguments` reads."""
@@ -125,6 +125,16 @@ def build_streamlit_command(
     if is_loopback(host):
         flags += [f"--server.allowedHosts={name}" for name in (*_LOCAL_NAMES, host, *names)]
     return module_command("streamlit", "run", str(_SERVER), *flags, "--", *settings.to_arguments())
+
+
+def open_home(settings: BrowserSettings) -> None:
+    """Import the pages and open the home. The pages report what is absent or does not answer."""
+    # Not imported above: these imports take as long as opening the pool does.
+    import apps.browser.entry.app  # noqa: F401
+    from apps.browser.library import get_library
+
+    with suppress(HandsimError):
+        get_library(settings).open_all()
 
 
 def is_loopback(host: str) -> bool:

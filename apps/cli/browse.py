@@ -8,8 +8,10 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NoReturn
+from urllib.parse import urlsplit
 
 from apps.browser.serve import BrowserSettings, build_streamlit_command, is_loopback
+from apps.browser.sign_in import read_sign_in
 from apps.cli.console import find_home
 from apps.extras import require_library
 from handsim.errors import HandsimError, NotThereError
@@ -69,9 +71,17 @@ def _run(options: argparse.Namespace) -> NoReturn:
             f"there is no home at {home.path}; give one with --home DIR, make an empty one (mkdir), or let "
             "`handsim demo` make one"
         )
-    actions = not options.read_only and (options.allow_actions or is_loopback(options.host))
+    sign_in = read_sign_in(home)
+    if sign_in is not None:
+        require_library("authlib")
+        options.allowed_host += [] if sign_in.address is None else [urlsplit(sign_in.address).hostname]
+    is_safe = sign_in is not None or is_loopback(options.host)
     settings = BrowserSettings(
-        home.path.resolve(), options.index, options.model, actions, folders=is_loopback(options.host)
+        home.path.resolve(),
+        options.index,
+        options.model,
+        actions=not options.read_only and (options.allow_actions or is_safe),
+        folders=is_safe,
     )
     browse(
         settings,
@@ -80,6 +90,7 @@ def _run(options: argparse.Namespace) -> NoReturn:
         names=options.allowed_host,
         base_path=options.base_path,
         window=not options.no_window,
+        address=None if sign_in is None else sign_in.find_address(options.port),
     )
 
 
@@ -114,10 +125,12 @@ def browse(
     names: Sequence[str] = (),
     base_path: str = "",
     window: bool = True,
+    address: str | None = None,
 ) -> NoReturn:
-    """Replace this process by the server."""
+    """Replace this process by the server; ``address`` is where people open it, if not at host and port."""
     require_library("streamlit")
     check_port(host, port)
     command = build_streamlit_command(settings, host, port, names=names, base_path=base_path, window=window)
-    print(f"Browsing {settings.home} at http://{host}:{port}{base_path} (Ctrl-C ends it)", flush=True)
+    address = f"{address or f'http://{host}:{port}'}{base_path}"
+    print(f"Browsing {settings.home} at {address} (Ctrl-C ends it)", flush=True)
     os.execv(command[0], command)

@@ -12,7 +12,7 @@ from handsim.tars import is_tar_file
 
 _OWN_NAMES: Final = frozenset(
     ("pool", "index", "runs", "jobs", "lists", "maps", "random-pairs", "trays", "uploads")
-) | frozenset(("embedding.json", "ingest-report.json", "handsim.toml"))
+) | frozenset(("embedding.json", "ingest-report.json", "handsim.toml", "views.json"))
 """What handsim writes into a home."""
 _MET_AGAIN: Final = "folder met again"
 _WALKED_ONCE: Final = "nothing"

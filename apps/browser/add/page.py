@@ -291,18 +291,12 @@ def _draw_report(library: Library) -> None:
 def _draw_skipped(library: Library, result: dict[str, Any]) -> None:
     if not result["table"]:
         return
-    st.table(
-        [
-            {
-                "": escape(row["block"]),
-                "What": escape(row["what"]),
-                "How many": f"{row['count']:,}",
-                "First of them": escape(row["first"]),
-                "What to do": escape(row["remedy"]),
-            }
+    st.markdown(
+        "\n".join(
+            f"- {escape(row['block'])}: **{escape(row['what'])}** {row['count']:,} "
+            f":gray[· first {escape(row['first'])} · {escape(row['remedy'])}]"
             for row in result["table"]
-        ],
-        border="horizontal",
+        )
     )
     if result["skipped"]:
         few = len(result["skipped"]) <= _FEW

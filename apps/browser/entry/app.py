@@ -8,6 +8,7 @@ from typing import Final
 import streamlit as st
 
 from apps.browser import session
+from apps.browser.access import draw_gate, draw_visitor, find_role
 from apps.browser.add.page import add
 from apps.browser.first_steps import draw_first_steps, find_progress
 from apps.browser.header.page import draw_header
@@ -50,18 +51,23 @@ def main() -> None:
             (add, "Add photographs", "add_photo_alternate", ADD_PATH, False),
         )
     ]
-    page = st.navigation(pages, position="top")
+    may_look = find_role(library) is not None
+    page = st.navigation(pages, position="top" if may_look else "hidden")
     st.set_page_config(page_title=f"{page.title} · handsim")
     path = page.url_path or SEARCH_PATH
     draw_title(page.title)
     session.enter_page(path)
     enter_page()
+    if not may_look:
+        draw_gate()
+        return
     draw_header(library)
     progress = find_progress(library)
     if progress is None or path not in _NEED_INDEX:
         page.run()
     if progress is not None and path != ADD_PATH:  # below what training and results have to show
         draw_first_steps(library, progress, with_index_jobs=path != INDEX_PATH)
+    draw_visitor(library)
     draw_tray(library)
     st.html(f"<script>{_SCRIPTS}</script>", unsafe_allow_javascript=True)
 

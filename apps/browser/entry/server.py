@@ -8,7 +8,7 @@ so that the first visitor does not wait for them.
 
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from secrets import token_hex
 from threading import Thread
@@ -19,27 +19,17 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from apps.browser.serve import BrowserSettings
-from handsim.errors import HandsimError
+from apps.browser.serve import BrowserSettings, open_home
+from apps.browser.sign_in import read_sign_in
+from handsim.home import Home
 
 _SERVER_ID: Final = token_hex(8)
-
-
-def open_home(settings: BrowserSettings) -> None:
-    """Import the pages and open the home. The pages report what is absent or does not answer."""
-    # Not imported above: these imports take as long as opening the pool does.
-    import apps.browser.entry.app  # noqa: F401
-    from apps.browser.library import get_library
-
-    with suppress(HandsimError):
-        get_library(settings).open_all()
 
 
 @asynccontextmanager
 async def _lifespan(_: st.App) -> AsyncIterator[None]:
     """Open the home in a thread; the server answers meanwhile."""
-    settings = BrowserSettings.from_arguments(sys.argv[1:])
-    Thread(target=open_home, args=(settings,), daemon=True).start()
+    Thread(target=open_home, args=(_SETTINGS,), daemon=True).start()
     yield
 
 
@@ -48,9 +38,12 @@ async def _answer_server_id(_: Request) -> PlainTextResponse:
     return PlainTextResponse(_SERVER_ID)
 
 
+_SETTINGS: Final = BrowserSettings.from_arguments(sys.argv[1:])
 _BASE: Final = st.get_option("server.baseUrlPath").strip("/")
+_SIGN_IN: Final = read_sign_in(Home(_SETTINGS.home))
 app = st.App(
     Path(__file__).with_name("app.py"),
     lifespan=_lifespan,
+    secrets=None if _SIGN_IN is None else _SIGN_IN.make_secrets(_BASE, st.get_option("server.port")),
     routes=[Route(f"/{_BASE}/started".replace("//", "/"), _answer_server_id)],
 )

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +69,14 @@ def visit(monkeypatch: pytest.MonkeyPatch) -> Iterator[Visit]:
         *,
         index: str | None = None,
         actions: bool = True,
+        user: Mapping[str, Any] | None = None,
         **address: str | list[str],
     ) -> AppTest:
         settings = BrowserSettings(home, index, actions=actions)
         monkeypatch.setattr(sys, "argv", [str(_APP), *settings.to_arguments()])
         visitor = Visitor(_APP, default_timeout=60)
+        if user is not None:  # who signed in
+            visitor.user = dict(user)
         for name, value in address.items():  # several values of a name as a list
             visitor.query_params[name] = value
         if page:

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from apps.browser.entry.server import open_home
 from apps.browser.library import get_library
-from apps.browser.serve import THEME, BrowserSettings, build_streamlit_command
+from apps.browser.serve import THEME, BrowserSettings, build_streamlit_command, open_home
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5"])

@@ -210,8 +210,8 @@ def test_the_index_may_be_named_anywhere_on_the_line_and_in_handsim_toml(
     [
         ("index = ", "cannot be read as TOML"),
         ("\0", "cannot be read as TOML"),
-        ("index = 7", 'says index; it holds one line, index = "PATH or URL"'),
-        ('index = "a"\npool = "b"\n', "says pool; it holds one line"),
+        ("index = 7", 'says index; it may hold index = "PATH or URL"'),
+        ('index = "a"\npool = "b"\n', "says pool; it may hold index"),
     ],
 )
 def test_a_settings_file_with_anything_else_is_refused(

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from tests.apps.commands import pick_hand
 from tests.conftest import REPOSITORY
 
 _NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin:/opt/homebrew/bin")
-_NAME = "hands.localhost"
+NAME = "hands.localhost"
 """Browsers look up no name below localhost; it is this computer's."""
 
 
@@ -27,7 +28,7 @@ def read_recipe(server: str, port: int) -> str:
     page = (REPOSITORY / "docs" / "browser.md").read_text("utf-8")
     found = re.search(r"```nginx\n(.*?)```", page, re.DOTALL)
     assert found
-    recipe = found[1].replace("listen 80;", f"listen 127.0.0.1:{port};").replace("hands.example", _NAME)
+    recipe = found[1].replace("listen 80;", f"listen 127.0.0.1:{port};").replace("hands.example", NAME)
     recipe = recipe.replace("http://127.0.0.1:8501", server)
     return "".join(line for line in recipe.splitlines(keepends=True) if "auth_basic" not in line)
 
@@ -51,6 +52,9 @@ def nginx(folder: Path, recipe: str) -> Iterator[None]:
     assert checked.returncode == 0, checked.stderr
     with subprocess.Popen(command) as server:
         try:
+            while not (folder / "pid").exists():  # written once it listens
+                assert server.poll() is None, "nginx ended at once"
+                time.sleep(0.05)
             yield
         finally:
             server.terminate()
@@ -58,8 +62,8 @@ def nginx(folder: Path, recipe: str) -> Iterator[None]:
 
 def test_all_pages_work_behind_nginx_below_a_path(page: Page, home: Path, tmp_path: Path) -> None:
     port = find_free_port()
-    site = f"http://{_NAME}:{port}/hands"
-    with run_server(home, "--allowed-host", _NAME, base_path="/hands") as served:
+    site = f"http://{NAME}:{port}/hands"
+    with run_server(home, "--allowed-host", NAME, base_path="/hands") as served:
         with urlopen(f"{served.url}/_stcore/health") as health:
             assert health.read() == b"ok"
         with nginx(tmp_path, read_recipe(served.url.removesuffix("/hands"), port)):
