@@ -72,7 +72,7 @@ def _save_address() -> None:
     if page in _OF_ONE_QUESTION:
         names = Question.param_names()
         question = {name: values for name, values in params.items() if name in names}
-        for other in _OF_ONE_QUESTION:
+        for other in set(_OF_ONE_QUESTION) - {page}:
             display = {name: value for name, value in addresses.get(other, {}).items() if name not in names}
             addresses[other] = {**display, **question}
     st.session_state[_ADDRESSES] = addresses

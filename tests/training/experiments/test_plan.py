@@ -260,7 +260,7 @@ def test_a_list_that_changed_is_another_training(tmp_path: Path) -> None:
     assert keys() == there
     assert len({frozenset(each["pretrain"]) for each in (absent, there, fewer)}) == 3
     assert absent["index"] == there["index"] == fewer["index"]
-    lists.create("of no run", [5])
+    lists.create("of-no-run", [5])
     assert keys() == there
 
 

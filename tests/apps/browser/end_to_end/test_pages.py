@@ -70,7 +70,8 @@ def test_a_changed_policy_shows_other_pairs_and_a_hand_leads_to_its_search(page:
     expect(page).to_have_url(re.compile(rf"/\?hand={hand[0]}$"))
     expect(query(page)).to_contain_text(hand[0])
     page.go_back()
-    expect(page).to_have_url(re.compile(r"/mining\?top_k=2$"))
+    expect(page).to_have_url(re.compile(r"/mining\?top_k=2&order=best$"))
+    expect(pairs(page).first).to_contain_text("weight 1.00")
     expect(page.get_by_text("changes against the default policy")).to_be_visible()
 
 
