@@ -28,7 +28,7 @@ from index.info import VersionHealth
 _VERSION: Final = "version"
 """Of the address: the version that is looked at; absent: the current one."""
 _SEEN: Final = "index_seen"
-"""The versions when the page was drawn last."""
+"""The versions when the page was drawn last, the current one, and the one in the address."""
 _TABLE: Final = "index_table"
 """Which table it is, and the version that is chosen in it."""
 _BUTTONS: Final[dict[Action, tuple[str, str, str]]] = {
@@ -85,14 +85,23 @@ def _table(overview: Overview) -> VersionInfo:
 
 
 def _read_version(overview: Overview) -> str:
-    """The version in the address; else the current one, or one that was built while the page was open."""
+    """The version in the address; else the current one, or one that came while the page was open."""
     names = [info.name for info in overview.versions]
     current = next((info.name for info in overview.versions if info.is_current), names[0])
-    seen, st.session_state[_SEEN] = st.session_state.get(_SEEN, names), names
-    made = [name for name in names if name not in seen]
-    if made:  # it is what one waits for
-        session.write_params([_VERSION], {} if made[0] == current else {_VERSION: made[0]})
-    asked = st.query_params.get(_VERSION, current)
+    asked = st.query_params.get(_VERSION)
+    seen_names, seen_current, seen_asked = st.session_state.get(_SEEN, (names, current, asked))
+    made = [name for name in names if name not in seen_names]
+    # What was built or published is what one waits for, unless one came back for something else. A version is
+    # there for a moment before it is published.
+    if asked == seen_asked and current != seen_current:
+        asked = None
+        session.write_params([_VERSION], {})
+    elif asked == seen_asked and made:
+        asked = made[0]
+        session.write_params([_VERSION], {_VERSION: asked})
+    st.session_state[_SEEN] = names, current, asked
+    if asked is None:
+        return current
     if asked not in names:
         address.note(f"There is no version {asked[:40]!r}, as the address says; the current one is shown.")
         return current
