@@ -66,20 +66,17 @@ VARIANTS: Final[dict[str, tuple[str, dict[str, object]]]] = {
     "capped": ("simhand_no_weights", {"pairs.policy.max_quantile": 0.5}),
     "turn": ("simhand_no_weights", {}),
     "depth": ("simhand_no_weights", {}),
-    "simhand_25d": ("simhand_no_weights", {}),
-    "simhand_25d_weights": ("simhand", {}),
-    "simhand_25d_masked": ("simhand_masked", {}),
-    "simhand_25d_capped": ("simhand_no_weights", {"pairs.policy.max_quantile": 0.5}),
+    "depth_turn": ("simhand_no_weights", {}),
+    "depth_masked": ("simhand_masked", {}),
+    "depth_capped": ("simhand_no_weights", {"pairs.policy.max_quantile": 0.5}),
 }
 """Further methods: a recipe, and changes to it."""
-_25D: Final = ("depth", "up_to_turn")
 EMBEDDINGS: Final[dict[str, tuple[str, ...]]] = {
     "turn": ("up_to_turn",),
     "depth": ("depth",),
-    "simhand_25d": _25D,
-    "simhand_25d_weights": _25D,
-    "simhand_25d_masked": _25D,
-    "simhand_25d_capped": _25D,
+    "depth_turn": ("depth", "up_to_turn"),
+    "depth_masked": ("depth",),
+    "depth_capped": ("depth",),
 }
 """What else than the paper's 2D keypoints the pairs of a method are found by."""
 OTHER_PEOPLE: Final = 1_000_000

@@ -332,7 +332,7 @@ KEYS = {
     "pretraining_size": "0a0280c5e1880d49",
     "synthetic_embedding_dimension": "27326cde295a5170",
     "synthetic_label_fraction": "1c97355cc3155e6f",
-    "synthetic_main": "27e2169031fbf028",
+    "synthetic_main": "af163f1d291947da",
     "synthetic_main_gpu": "e138c27e568baa02",
     "synthetic_negatives": "cb3f809b17df4bfc",
     "synthetic_pretraining_size": "bef3a8732a02cf65",
