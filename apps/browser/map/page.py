@@ -24,7 +24,6 @@ from apps.browser.library import Library
 from apps.browser.map.cache import find_groups_of, find_map, read_columns
 from apps.browser.map.canvas import TOPIC, draw_canvas
 from apps.browser.map.columns import MapColumns
-from apps.browser.map.link import read_outline, read_view, write_outline, write_view
 from apps.browser.map.links import Links, find_links
 from apps.browser.map.offer import offer_map
 from apps.browser.map.pose_map import PoseMap
@@ -36,6 +35,7 @@ from apps.browser.map.selection import (
     find_rows_within,
     summarise,
 )
+from apps.browser.map.view import read_outline, read_view, write_outline, write_view
 from apps.browser.search.answer import find_crops
 from apps.browser.search.controls import draw_hand_conditions, read_question
 from apps.browser.search.question import Question

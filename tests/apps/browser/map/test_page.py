@@ -8,8 +8,8 @@ import pytest
 
 from apps.browser.jobs import JobReporter, Jobs
 from apps.browser.map.build import JOB, PHASES
-from apps.browser.map.link import format_outline
 from apps.browser.map.pose_map import map_file
+from apps.browser.map.view import format_outline
 from apps.browser.search.question import make_preset
 from handsim import Pool
 from handsim.home import Home
