@@ -104,7 +104,7 @@ def hover_channel(
     """Receive which hand is under the pointer; ``on_hover`` gets its row and the number of the question.
 
     ``answer`` is sent to the canvas, see `describe_hover`. The canvas shows the part ``view`` of the map, and
-    ``on_view`` gets the part that a visitor moved to, see `apps.browser.map.link`.
+    ``on_view`` gets the part that a visitor moved to, see `apps.browser.map.view`.
     """
 
     def take_hover() -> None:
