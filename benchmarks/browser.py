@@ -1,6 +1,6 @@
 """How soon the browser shows what one asks for among many hands, as JSON.
 
-    python -m benchmarks.browser --work DIR [--hands 500000] [--searches 40] [--lassos 5]
+    python -m benchmarks.browser --work DIR [--hands 500000] [--searches 40]
 
 Hands without pictures are made in DIR, where they are not there yet, with an index and a map of their first
 two components. In a headless Chromium without a graphics card: seconds from a click on a hand to its answers
@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 from playwright.sync_api import Page, ViewportSize
 
-from apps.browser.map.pose_map import PoseMap, find_map_file, maps_folder, store_map
+from apps.browser.map.pose_map import PoseMap, find_map_file, maps_folder, read_map_file, store_map
 from apps.browser.map.projection import fit_unit_square
 from apps.browser.serve import run_server
 from benchmarks.clock import say
@@ -47,7 +47,6 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="the home")
     parser.add_argument("--hands", type=int, default=500_000)
     parser.add_argument("--searches", type=int, default=40)
-    parser.add_argument("--lassos", type=int, default=5)
     options = parser.parse_args()
     home = Home(options.work)
     make_home(home, options.hands)
@@ -58,9 +57,9 @@ def main() -> None:
         page.set_default_timeout(_TIMEOUT_MS)
         page.goto(f"{served.url}/?hand={first}&stacked=no")
         searches = measure_searches(page, options.searches)
-        page.goto(f"{served.url}/map")
-        page.locator(".legend > *").first.wait_for()
-        lassos = measure_lassos(page, options.lassos)
+        x, y = find_middle(home)
+        address = f"{served.url}/map?view={x:.4f}_{y:.4f}_1.00"
+        lassos = [measure_lasso(page, address, share) for share in _SHARES]
     print(json.dumps({"hands": len(hands), "search": searches, "lasso": lassos}, indent=1))
 
 
@@ -105,6 +104,16 @@ def _map_of(pool: Pool, version: IndexVersion) -> PoseMap:
     return PoseMap(version.info.name, version.info.checksum, len(ids), ids, places, distances, **columns)
 
 
+def find_middle(home: Home) -> tuple[float, float]:
+    """Where the hands of the map lie most densely, in its unit square."""
+    with open_catalog(home.index) as catalog, catalog.current() as version:
+        file = find_map_file(maps_folder(home), version.info)
+    assert file is not None
+    counts, across, down = np.histogram2d(*read_map_file(file).places.T, bins=5, range=[(0, 1), (0, 1)])
+    column, row = np.unravel_index(int(counts.argmax()), counts.shape)
+    return float(across[column : column + 2].mean()), float(down[row : row + 2].mean())
+
+
 def measure_searches(page: Page, count: int) -> dict[str, Any]:
     """Click on an answer, wait for the answers to that, and so on."""
     seconds, server_ms = [], []
@@ -124,32 +133,29 @@ def measure_searches(page: Page, count: int) -> dict[str, Any]:
     return {"seconds": summarise(seconds[1:]), "server_ms": summarise(server_ms[1:])}
 
 
-def measure_lassos(page: Page, count: int) -> list[dict[str, Any]]:
-    """Draw circles about the middle of the map; each begins with nothing chosen."""
-    lassos = []
-    for number in range(count):
-        box = page.locator(".stage").bounding_box()
-        assert box is not None
-        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-        radius = _SHARES[number % len(_SHARES)] * box["height"]
-        page.get_by_role("button", name="Draw around hands").click()
-        page.mouse.move(x + radius, y)
-        page.mouse.down()
-        for corner in range(1, _CORNERS):
-            angle = 2 * math.pi * corner / _CORNERS
-            page.mouse.move(x + radius * math.cos(angle), y + radius * math.sin(angle))
-        started = time.perf_counter()
-        page.mouse.up()
-        status = page.locator(".st-key-tray").get_by_role("status").filter(has_text=_CHOSEN)
-        status.wait_for()
-        seconds = time.perf_counter() - started
-        lassos.append({"hands": status.inner_text().split()[0], "seconds": round(seconds, 3)})
-        page.wait_for_timeout(3000)
-        page.get_by_role("button", name="Clear", exact=True).click()
-        status.wait_for(state="hidden")
-        page.keyboard.press("Escape")
-        page.wait_for_timeout(1500)
-    return lassos
+def measure_lasso(page: Page, address: str, share: float) -> dict[str, Any]:
+    """Draw a circle about the middle of what is in view; nothing is chosen before, and nothing afterwards."""
+    page.goto(address)
+    page.locator(".legend > *").first.wait_for()
+    page.wait_for_timeout(2000)
+    box = page.locator(".stage").bounding_box()
+    assert box is not None
+    x, y, radius = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, share * box["height"]
+    page.get_by_role("button", name="Draw around hands").click()
+    page.mouse.move(x + radius, y)
+    page.mouse.down()
+    for corner in range(1, _CORNERS):
+        angle = 2 * math.pi * corner / _CORNERS
+        page.mouse.move(x + radius * math.cos(angle), y + radius * math.sin(angle))
+    status = page.locator(".st-key-tray").get_by_role("status").filter(has_text=_CHOSEN)
+    started = time.perf_counter()
+    page.mouse.up()
+    status.wait_for()
+    seconds = time.perf_counter() - started
+    hands = status.inner_text().split()[0]
+    page.get_by_role("button", name="Clear", exact=True).click()
+    status.wait_for(state="hidden")
+    return {"hands": hands, "seconds": round(seconds, 3)}
 
 
 def summarise(values: list[float]) -> dict[str, float]:
