@@ -1,76 +1,48 @@
-"""How soon the browser shows what one asks for among many hands, as JSON.
+"""How quick the browser is on a large pool, in a real Chromium, as JSON.
 
-    python -m benchmarks.browser --work DIR [--hands 500000] [--searches 40]
-
-Hands without pictures are made in DIR, where they are not there yet, with an index and a map of their first
-two components. In a headless Chromium without a graphics card: seconds from a click on a hand to its answers
-on the screen, and from the end of a lasso to its hands in the tray; of the searches also the server's part,
-as the page says it. The frames of the map are `benchmarks.pose_map`.
+python -m benchmarks.browser [--hands 500000] [--clicks 600] [--home DIR]
 """
 
 import argparse
 import json
-import math
 import re
+import tempfile
 import time
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from playwright.sync_api import Page, ViewportSize
+import psutil
+from numpy.typing import NDArray
+from playwright.sync_api import Browser, Locator, Page, expect
 
-from apps.browser.map.pose_map import PoseMap, find_map_file, maps_folder, read_map_file, store_map
-from apps.browser.map.projection import fit_unit_square
-from apps.browser.serve import run_server
-from benchmarks.clock import say
+from apps.browser.serve import RunningServer, run_server
+from benchmarks.clock import Clock
 from benchmarks.video_poses import VideoPoses
 from handsim.hand import Hand, format_hand_id
 from handsim.home import Home
+from handsim.images import encode_jpeg
 from handsim.pool import Pool, PoolWriter
-from handsim.pool.reader import Categorical
-from index import IndexVersion, open_catalog
+from handsim.synthetic import SyntheticConfig, synthesise
+from index import open_catalog
 from tests.apps.browser.screenshot import chromium
 
-_SIZE: Final[ViewportSize] = {"width": 1440, "height": 900}
-_TIMEOUT_MS: Final = 300_000
-_CORNERS: Final = 60
-_CHOSEN: Final = re.compile(r"^[\d,]+ hands? chosen")
-_SHARES: Final = (0.14, 0.16, 0.18, 0.2, 0.22)
-"""The radius of a lasso, in heights of the map."""
+_PICTURES: Final = 64
+_OPENED_AFTER_S: Final = 5
+_SEARCHES: Final = 60
+_FLIPS: Final = 20
+_CLICKS_A_READING: Final = 50
 
 
-def main() -> None:
-    """Make what is missing, measure, print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--work", type=Path, required=True, help="the home")
-    parser.add_argument("--hands", type=int, default=500_000)
-    parser.add_argument("--searches", type=int, default=40)
-    options = parser.parse_args()
-    home = Home(options.work)
-    make_home(home, options.hands)
-    hands = Pool.open(home.pool).hand_ids
-    first = format_hand_id(int(hands[0]))
-    with run_server(home.path) as served, chromium() as browser:
-        page = browser.new_page(viewport=_SIZE)
-        page.set_default_timeout(_TIMEOUT_MS)
-        page.goto(f"{served.url}/?hand={first}&stacked=no")
-        searches = measure_searches(page, options.searches)
-        x, y = find_middle(home)
-        address = f"{served.url}/map?view={x:.4f}_{y:.4f}_1.00"
-        lassos = [measure_lasso(page, address, share) for share in _SHARES]
-    print(json.dumps({"hands": len(hands), "search": searches, "lasso": lassos}, indent=1))
-
-
-def make_home(home: Home, count: int) -> None:
-    """A pool of poses without pictures, an index and a map, as far as they are not there."""
-    if not home.pool.exists():
-        say(f"{count:,} hands")
-        poses = VideoPoses.make(count, seed=0)
-        with PoolWriter(home.pool) as writer:
-            for row in range(count):
-                hand = Hand(
+def make_home(home: Home, hands: int) -> None:
+    """Write a pool of poses that are all different, with a few pictures in turn, and build its index."""
+    rendered = synthesise(SyntheticConfig(videos=_PICTURES, hands_per_video=1))
+    jpegs = [encode_jpeg(samples.images[0]) for samples in rendered]
+    poses = VideoPoses.make(hands, seed=0)
+    with PoolWriter(home.pool) as writer:
+        for row in range(hands):
+            writer.add(
+                Hand(
                     hand_id=int(poses.hand_ids[row]),
                     source=f"collection-{row % 3}",
                     video=f"{poses.video[row]:06d}",
@@ -79,89 +51,108 @@ def make_home(home: Home, count: int) -> None:
                     score=float(poses.scores[row]),
                     box_px=np.zeros(4, np.float32),
                     keypoints=poses.keypoints[row],
-                )
-                writer.add(hand, None)
-        poses.embedding.save(home.embedding)
-        with open_catalog(home.index) as catalog:
-            catalog.build(Pool.open(home.pool), poses.embedding)
-    with open_catalog(home.index) as catalog, catalog.current() as version:
-        if find_map_file(maps_folder(home), version.info) is None:
-            store_map(_map_of(Pool.open(home.pool), version), maps_folder(home), version.info)
+                ),
+                jpegs[row % _PICTURES],
+            )
+    with open_catalog(home.index) as catalog:
+        catalog.build(Pool.open(home.pool), poses.embedding)
 
 
-def _map_of(pool: Pool, version: IndexVersion) -> PoseMap:
-    """UMAP would take an hour, and the page is as fast with any map."""
-    batches = list(version.scroll(with_vectors=True, with_payload=False))
-    ids = np.concatenate([batch.hand_ids for batch in batches])
-    vectors = np.concatenate([batch.vectors for batch in batches if batch.vectors is not None])
-    rows = pool.rows(ids)
-    columns = {
-        name: Categorical(column.codes[rows], column.names)
-        for name, column in (("sources", pool.sources), ("videos", pool.videos), ("labels", pool.labels))
+def cards(page: Page, label: str) -> Locator:
+    """The hands of the grid that bears a label."""
+    return page.locator(f".grid[aria-label^='{label}'] .card")
+
+
+def first_page_s(browser: Browser, url: str) -> float:
+    """Seconds from the address to hands that can be clicked on, of a new visitor."""
+    with browser.new_context(viewport={"width": 1280, "height": 900}) as context, Clock() as clock:
+        page = context.new_page()
+        page.goto(url)
+        expect(cards(page, "Hands to begin with")).to_have_count(24, timeout=60_000)
+    return clock.seconds
+
+
+def click_on(page: Page, hand_rank: int) -> tuple[float, float]:
+    """Search from an answer; milliseconds until its answers are there, and what the server says it took."""
+    card = cards(page, "Answers").nth(hand_rank)
+    hand = re.search("[0-9a-f]{16}", card.locator("button.frame").get_attribute("aria-label") or "")
+    assert hand is not None
+    with Clock() as clock:
+        card.locator("button.frame").click()
+        expect(cards(page, "What is asked about")).to_contain_text(hand[0])
+        # No hand is its own neighbour: where it is no longer among them, they are the new answers.
+        expect(cards(page, "Answers").locator(f"[aria-label*='{hand[0]}']")).to_have_count(0)
+    told = re.search(r"([\d,]+) ms", page.get_by_text("nearest first").inner_text())
+    assert told is not None
+    return clock.seconds * 1000, float(told[1].replace(",", ""))
+
+
+def flip(page: Page) -> float:
+    """Milliseconds until a filter that was turned on or off shows in the address and in the answers."""
+    before = page.url
+    with Clock() as clock:
+        page.get_by_text("One per video", exact=True).click()
+        page.wait_for_url(lambda url: url != before)
+        expect(page.locator("[data-stale='true']")).to_have_count(0)
+    return clock.seconds * 1000
+
+
+def measure(browser: Browser, served: RunningServer, pool: Pool, clicks: int) -> dict[str, Any]:
+    """Look at everything in turn, by one visitor, with the server's memory read meanwhile."""
+    random = np.random.default_rng(0)
+    server = psutil.Process(served.pid)
+    figures: dict[str, Any] = {
+        "first_page_first_visitor_s": round(first_page_s(browser, served.url), 2),
+        "first_page_next_visitors_s": [round(first_page_s(browser, served.url), 2) for _ in range(3)],
     }
-    places = fit_unit_square(vectors[:, :2].astype(np.float32))
-    distances = np.zeros(len(ids), dtype=np.float32)
-    return PoseMap(version.info.name, version.info.checksum, len(ids), ids, places, distances, **columns)
+    with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
+        page = context.new_page()
+        page.goto(f"{served.url}/?hand={format_hand_id(int(pool.hand_ids[0]))}&stacked=no")
+        expect(cards(page, "Answers")).to_have_count(24)
+        searches = np.array([click_on(page, int(random.integers(24))) for _ in range(_SEARCHES)])
+        flips = [flip(page) for _ in range(_FLIPS)]
+        memory_mb = [server.memory_info().rss / 1e6]
+        for number in range(clicks):
+            click_on(page, int(random.integers(24)))
+            if (number + 1) % _CLICKS_A_READING == 0:
+                memory_mb.append(server.memory_info().rss / 1e6)
+    return {
+        **figures,
+        "search_server_ms": _spread(searches[:, 1]),
+        "search_until_seen_ms": _spread(searches[:, 0]),
+        "filter_until_seen_ms": _spread(np.array(flips)),
+        "memory_mb": [round(value) for value in memory_mb],
+        "memory_growth_mb_in_second_half": round(memory_mb[-1] - memory_mb[len(memory_mb) // 2], 1),
+    }
 
 
-def find_middle(home: Home) -> tuple[float, float]:
-    """Where the hands of the map lie most densely, in its unit square."""
-    with open_catalog(home.index) as catalog, catalog.current() as version:
-        file = find_map_file(maps_folder(home), version.info)
-    assert file is not None
-    counts, across, down = np.histogram2d(*read_map_file(file).places.T, bins=5, range=[(0, 1), (0, 1)])
-    column, row = np.unravel_index(int(counts.argmax()), counts.shape)
-    return float(across[column : column + 2].mean()), float(down[row : row + 2].mean())
+def _spread(values: NDArray[np.float64]) -> dict[str, float]:
+    return {"median": round(float(np.median(values)), 1), "p95": round(float(np.percentile(values, 95)), 1)}
 
 
-def measure_searches(page: Page, count: int) -> dict[str, Any]:
-    """Click on an answer, wait for the answers to that, and so on."""
-    seconds, server_ms = [], []
-    for number in range(count + 1):
-        page.locator(".grid[aria-label^=Answers] .card").nth(23).wait_for()
-        page.wait_for_timeout(500)
-        card = page.locator(".grid[aria-label^=Answers] .card").nth(number % 24)
-        hand = card.get_attribute("data-hand")
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--hands", type=int, default=500_000)
+    parser.add_argument("--clicks", type=int, default=600, help="an hour, at one in six seconds")
+    parser.add_argument(
+        "--home", type=Path, help="a home to keep and use again; default: one that is removed"
+    )
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as made, chromium() as browser:
+        home = Home(options.home or Path(made) / "home")
+        if not home.pool.exists():
+            make_home(home, options.hands)
+        with run_server(home.path) as served:
+            at_once_s = first_page_s(browser, served.url)
         started = time.perf_counter()
-        card.locator("button.frame").dispatch_event("click")
-        page.locator(f".grid[aria-label='What is asked about'] [data-hand='{hand}']").wait_for()
-        page.locator(f".grid[aria-label^=Answers]:not(:has([data-hand='{hand}'])) .card").nth(23).wait_for()
-        seconds.append(time.perf_counter() - started)
-        told = re.search(r"([\d,]+) ms", page.get_by_text("nearest first").first.inner_text())
-        server_ms.append(int(told[1].replace(",", "")) if told else math.nan)
-    # The first one warms up.
-    return {"seconds": summarise(seconds[1:]), "server_ms": summarise(server_ms[1:])}
-
-
-def measure_lasso(page: Page, address: str, share: float) -> dict[str, Any]:
-    """Draw a circle about the middle of what is in view; nothing is chosen before, and nothing afterwards."""
-    page.goto(address)
-    page.locator(".legend > *").first.wait_for()
-    page.wait_for_timeout(2000)
-    box = page.locator(".stage").bounding_box()
-    assert box is not None
-    x, y, radius = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, share * box["height"]
-    page.get_by_role("button", name="Draw around hands").click()
-    page.mouse.move(x + radius, y)
-    page.mouse.down()
-    for corner in range(1, _CORNERS):
-        angle = 2 * math.pi * corner / _CORNERS
-        page.mouse.move(x + radius * math.cos(angle), y + radius * math.sin(angle))
-    status = page.locator(".st-key-tray").get_by_role("status").filter(has_text=_CHOSEN)
-    started = time.perf_counter()
-    page.mouse.up()
-    status.wait_for()
-    seconds = time.perf_counter() - started
-    hands = status.inner_text().split()[0]
-    page.get_by_role("button", name="Clear", exact=True).click()
-    status.wait_for(state="hidden")
-    return {"hands": hands, "seconds": round(seconds, 3)}
-
-
-def summarise(values: list[float]) -> dict[str, float]:
-    """The median, the 95th percentile, and the largest."""
-    half, most = np.percentile(values, [50, 95])
-    return {"median": round(float(half), 3), "p95": round(float(most), 3), "max": round(max(values), 3)}
+        with run_server(home.path) as served:
+            up_s = time.perf_counter() - started
+            time.sleep(_OPENED_AFTER_S)
+            pool = Pool.open(home.pool)
+            figures = measure(browser, served, pool, options.clicks)
+    beginning = {"server_up_s": round(up_s, 2), "first_page_as_soon_as_up_s": round(at_once_s, 2)}
+    print(json.dumps({"hands": len(pool), **beginning, **figures}, indent=1))
 
 
 if __name__ == "__main__":
