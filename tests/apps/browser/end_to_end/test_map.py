@@ -30,6 +30,8 @@ def selected(page: Page) -> Locator:
 def open_map(page: Page, address: str) -> None:
     page.goto(address)
     expect(page.locator(".legend > *").first).to_be_visible()
+    # Until the run ends, what it draws above the map may move it.
+    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
 
 
 def places(page: Page, shares: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
